@@ -1,0 +1,1 @@
+"""What runs inside the pods. Never imports kaito_controller."""

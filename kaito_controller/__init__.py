@@ -1,0 +1,1 @@
+"""An operator that turns one Workspace into a served large language model."""

@@ -1,0 +1,1 @@
+"""The API types: Workspace and NodeClaim, their conditions, reasons and labels. Pure."""

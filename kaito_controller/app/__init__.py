@@ -1,0 +1,1 @@
+"""Options, wiring and the list of controllers."""

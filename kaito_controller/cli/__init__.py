@@ -1,0 +1,1 @@
+"""The console scripts: kaito-controller and kubectl-kaito."""

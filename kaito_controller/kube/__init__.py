@@ -1,0 +1,1 @@
+"""Kubernetes vocabulary: names, conditions, quantities, schemas. Pure; no I/O, no clock."""

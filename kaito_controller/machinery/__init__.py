@@ -1,0 +1,1 @@
+"""The controller framework: informers, workqueue, controllers, manager. Knows nothing of KAITO."""

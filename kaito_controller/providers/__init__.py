@@ -1,0 +1,1 @@
+"""Clouds behind one protocol: what turns a NodeClaim into a machine."""

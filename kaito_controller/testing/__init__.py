@@ -1,0 +1,1 @@
+"""The test kit: clock, builders, API server. Nothing that runs in production imports it."""

@@ -1,0 +1,1 @@
+"""Desired state as plain objects: Services, StatefulSets, NodeClaims. Pure."""
