@@ -1,0 +1,3 @@
+module kaito.local/pause
+
+go 1.26.0
