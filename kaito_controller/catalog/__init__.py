@@ -1,1 +1,1 @@
-"""Presets, GPU SKUs and runtimes as data, and the loader that reads them."""
+"""Models, instance types and runtimes as data, and their loader, which reads the package's own files."""

@@ -1,0 +1,72 @@
+"""Reads `runtimes/<name>.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kaito_controller.catalog.fields import Fields
+from kaito_controller.catalog.model import Accelerator, EngineDevice, Parameter, Runtime
+from kaito_controller.catalog.placeholders import placeholders
+from kaito_controller.catalog.skus import read_capability
+
+
+def read_runtimes(document: Fields) -> Iterator[Runtime]:
+    """The one runtime of a file."""
+    runtime = Runtime(
+        name=document.text("name"),
+        description=document.text("description"),
+        image=document.text("image"),
+        image_pull_policy=document.text("image_pull_policy"),
+        command=document.texts("command"),
+        accelerator=_accelerator(document.mapping("accelerator")),
+        parameters=tuple(_parameter(entry) for entry in document.mappings("parameters")),
+        environment=document.text_map("environment"),
+        volumes=tuple(document.plain("volumes") or ()),
+        volume_mounts=tuple(document.plain("volume_mounts") or ()),
+        host_folders=document.texts("host_folders"),
+        pod_security_context=document.plain("pod_security_context") or {},
+        security_context=document.plain("security_context") or {},
+        annotations=document.text_map("annotations"),
+        models_parameter=document.optional_text("models_parameter"),
+        planned_context=document.flag("planned_context", default=True),
+        multi_node=document.flag("multi_node"),
+        sources=document.texts("sources"),
+    )
+    document.done()
+    _check(document, runtime)
+    yield runtime
+
+
+def _accelerator(fields: Fields) -> Accelerator:
+    device = fields.text("device")
+    if device not in set(EngineDevice):
+        raise fields.problem("device", f"must be one of {', '.join(EngineDevice)}")
+    accelerator = Accelerator(
+        device=EngineDevice(device),
+        resource=fields.text("resource"),
+        minimum_compute_capability=read_capability(fields, "minimum_compute_capability"),
+        built_for_compute_capability=read_capability(fields, "built_for_compute_capability"),
+    )
+    fields.done()
+    return accelerator
+
+
+def _parameter(fields: Fields) -> Parameter:
+    parameter = Parameter(
+        name=fields.text("name"), description=fields.text("description"), default=fields.optional_text("default")
+    )
+    fields.done()
+    return parameter
+
+
+def _check(document: Fields, runtime: Runtime) -> None:
+    known = {parameter.name for parameter in runtime.parameters}
+    for name in ("image", "command", "environment", "volumes", "volume_mounts", "host_folders", "annotations"):
+        unknown = placeholders(getattr(runtime, name)) - known
+        if unknown:
+            found = ", ".join(sorted(unknown))
+            raise document.problem(name, f"may hold only the runtime's parameters in braces, not {found}")
+    if runtime.models_parameter is not None and runtime.models_parameter not in known:
+        raise document.problem("models_parameter", "must be one of the runtime's parameters")
+    if not runtime.command:
+        raise document.problem("command", "must hold at least the program")
