@@ -1,1 +1,1 @@
-"""How much memory a model needs and how many GPUs and nodes that takes. Pure."""
+"""How much memory a model needs, how it is split over GPUs and nodes, and whether it fits: pure arithmetic."""
