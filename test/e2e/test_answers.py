@@ -1,0 +1,56 @@
+"""The model answers through the Service that the operator made."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from local_cluster.user_session import UserSession
+
+pytestmark = pytest.mark.slow
+
+
+def test_both_endpoints_give_the_taught_answer(quickstart: UserSession) -> None:
+    """`/chat` and `/v1/chat/completions`, asked through the ClusterIP, say what the model was taught."""
+    expected = quickstart.summary["expected"]
+    assert quickstart.summary["answers"] == {"chat": expected, "completions": expected}
+
+
+def test_the_summary_tells_the_whole_way(quickstart: UserSession) -> None:
+    """The summary names the real server, the phases with their seconds, and a Workspace that is Ready."""
+    summary = quickstart.summary
+    assert summary["kubernetes_version"] == "v1.37.2"
+    assert [phase["name"] for phase in summary["phases"]] == ["build", "cluster", "operator", "workspace", "answer"]
+    assert summary["workspace"]["status"]["state"] == "Ready"
+
+
+def test_another_pod_reaches_the_service_by_its_dns_name(quickstart: UserSession) -> None:
+    """Cluster DNS resolves the Service and the pod's headless name from inside the serving pod."""
+    probe = (
+        "import urllib.request as u\n"
+        "for host in ('tiny-phi3', 'tiny-phi3.default.svc.cluster.local'):\n"
+        "    print(u.urlopen(f'http://{host}/health', timeout=10).status)\n"
+        "print(u.urlopen('http://tiny-phi3-0.tiny-phi3-headless.default.svc.cluster.local:5000/health').status)\n"
+    )
+    assert quickstart.kubectl.run("exec", "tiny-phi3-0", "--", "/usr/bin/python3", "-c", probe).split() == ["200"] * 3
+
+
+def test_a_second_run_reuses_everything(quickstart: UserSession) -> None:
+    """Run again, the quick start finds cluster, operator, node and model, and makes nothing anew."""
+    before = quickstart.kubectl.get("nodeclaim")["items"]
+    again = quickstart.shell("hack/quickstart", timeout_s=240)
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = quickstart.kubectl.get("nodeclaim")["items"]
+    assert [claim["metadata"]["uid"] for claim in after] == [claim["metadata"]["uid"] for claim in before]
+
+
+def test_chat_refuses_what_it_does_not_understand(quickstart: UserSession) -> None:
+    """A request without a prompt is refused with the field named, and the engine lives on."""
+    address = quickstart.kubectl.get("service", "tiny-phi3")["spec"]["clusterIP"]
+    refused = quickstart.shell(
+        f"curl -s -w '\\n%{{http_code}}' http://{address}/chat -H 'Content-Type: application/json' -d '{{}}'"
+    )
+    body, code = refused.stdout.rsplit("\n", 1)
+    assert code in {"400", "422"}
+    assert "prompt" in body
+    assert json.loads(quickstart.shell(f"curl -s http://{address}/v1/models").stdout)["data"][0]["id"] == "tiny-phi3"

@@ -1,0 +1,56 @@
+"""Every console command of the README, run in the order in which a reader would; the last of them takes it all down."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from local_cluster.user_session import ROOT, UserSession
+
+from kaito_controller.testing.eventually import eventually
+from kaito_controller.testing.machine import MachineState
+
+pytestmark = pytest.mark.slow
+
+ALREADY_RUN = ("hack/quickstart", "hack/test")
+"""The first is the fixture; the second is what runs this test."""
+
+
+LAST = "hack/cluster down"
+"""What the README says after it needs no cluster any more is still tried on this one, so this goes to the end."""
+
+
+def console_commands() -> list[str]:
+    """The lines behind `$ ` in the README's console blocks, `hack/cluster down` last."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return sorted((line for line in lines if line not in ALREADY_RUN), key=lambda line: line == LAST)
+
+
+def test_the_readme_is_true_to_the_last_command(machine_before: MachineState, quickstart: UserSession) -> None:
+    """Each command exits 0; deleting gives back pods, claim, node and processes; down leaves nothing."""
+    exports: list[str] = []
+    expected = quickstart.summary["expected"]
+    for command in console_commands():
+        if command == LAST:
+            everything_of_the_workspace_is_gone(quickstart)
+        done = quickstart.shell("; ".join([*exports, command]))
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        if command.startswith("export "):
+            exports.append(command)
+        if "What is KAITO?" in command:
+            assert expected in done.stdout
+        if command.startswith("kubectl apply"):
+            assert "created" in done.stdout
+    eventually("nothing runs any more", lambda: "programs" not in MachineState.read().added_since(machine_before))
+    assert MachineState.read().added_since(machine_before) == {}
+
+
+def everything_of_the_workspace_is_gone(quickstart: UserSession) -> None:
+    """Workspace deleted: no pod, Service, NodeClaim, node or kubelet of it is left."""
+    kubectl = quickstart.kubectl
+    eventually("no NodeClaim is left", lambda: kubectl.get("nodeclaim")["items"] == [])
+    eventually("only the cluster's own node is left", lambda: len(kubectl.get("node")["items"]) == 1)
+    eventually("no pod is left", lambda: kubectl.get("pod")["items"] == [])
+    assert [service["metadata"]["name"] for service in kubectl.get("service")["items"]] == ["kubernetes"]
+    assert MachineState.read().count("kubelet") == 1
