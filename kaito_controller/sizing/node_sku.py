@@ -36,7 +36,7 @@ def node_sku(labels: Mapping[str, str], catalog: Catalog) -> SKU:
         return catalog.sku(instance_type)
     except UnknownInstanceType:
         raise UnknownHardware(
-            f"the node's labels must say its GPUs ({COUNT_LABEL}, {MEMORY_LABEL}, set by NVIDIA's GPU feature discovery)"
+            f"the node's labels must say its GPUs ({COUNT_LABEL}, {MEMORY_LABEL}, set by GPU feature discovery)"
             f" or name a known instance type in {INSTANCE_TYPE_LABEL}; found "
             + (f"instance type '{instance_type}'" if instance_type else "neither")
         ) from None

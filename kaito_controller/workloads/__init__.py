@@ -1,1 +1,1 @@
-"""Desired state as plain objects: Services, StatefulSets, NodeClaims. Pure."""
+"""The objects that a Workspace wants to exist, as decoded JSON for server-side apply. Pure."""

@@ -1,0 +1,1 @@
+"""What a runtime of the catalogue becomes in a pod: parameters, command line, environment, volumes."""

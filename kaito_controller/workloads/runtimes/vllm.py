@@ -1,0 +1,112 @@
+"""The command line and environment of vLLM in our inference server. Words only: nothing passes through a shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any, Final
+
+from inference_server import contract
+from kaito_controller.api import labels as keys
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
+from kaito_controller.catalog.placeholders import fill
+from kaito_controller.sizing.inference import InferencePlan
+from kaito_controller.sizing.memory import GIB
+from kaito_controller.workloads.children import headless_name
+
+# The other values of the annotation mean the engine's default.
+PERFORMANCE_MODES: Final = frozenset({"interactivity", "throughput"})
+
+
+def arguments(
+    workspace: Workspace, preset: Preset, plan: InferencePlan, runtime: Runtime, parameters: Mapping[str, str]
+) -> list[str]:
+    """The server's arguments, sorted by name so that the same plan always gives the same pod."""
+    flags: dict[str, list[str]] = {f"--{name}": [value] for name, value in preset.engine_arguments.items()}
+    flags |= {
+        contract.ARG_MODEL: [model_location(preset, runtime, parameters)],
+        contract.ARG_SERVED_MODEL_NAME: served_names(workspace, preset),
+        contract.ARG_PORT: [str(contract.PORT)],
+        contract.ARG_DTYPE: [plan.dtype],
+        contract.ARG_MAX_MODEL_LEN: [
+            str(plan.max_model_len) if runtime.planned_context else contract.MAX_MODEL_LEN_AUTO
+        ],
+    }
+    if preset.weights_folder is None:
+        flags[contract.ARG_DOWNLOAD_DIR] = [contract.WEIGHTS_DIRECTORY]
+    if runtime.accelerator.device is EngineDevice.CUDA:
+        flags |= _gpu_flags(workspace, plan)
+    if workspace.inference is not None and workspace.inference.config:
+        flags[contract.ARG_CONFIG_FILE] = [contract.CONFIG_FILE]
+    mode = workspace.metadata.annotations.get(keys.PERFORMANCE_MODE, "")
+    if mode in PERFORMANCE_MODES:
+        flags[contract.ARG_PERFORMANCE_MODE] = [mode]
+    return [word for name, values in sorted(flags.items()) for word in (name, *values)]
+
+
+def _gpu_flags(workspace: Workspace, plan: InferencePlan) -> dict[str, list[str]]:
+    flags = {
+        contract.ARG_GPU_MEMORY_UTILIZATION: [f"{plan.gpu_memory_utilization:g}"],
+        contract.ARG_TENSOR_PARALLEL_SIZE: [str(plan.tensor_parallel)],
+    }
+    if plan.node_count > 1:
+        leader = f"{workspace.metadata.name}-0.{headless_name(workspace)}.{workspace.metadata.namespace}.svc"
+        flags |= {
+            contract.ARG_PIPELINE_PARALLEL_SIZE: [str(plan.pipeline_parallel)],
+            contract.ARG_DISTRIBUTED_EXECUTOR_BACKEND: ["mp"],
+            contract.ARG_NODE_COUNT: [str(plan.node_count)],
+            # The kubelet replaces it: the one pod template serves every rank.
+            contract.ARG_NODE_RANK: [f"$({contract.ENV_POD_INDEX})"],
+            contract.ARG_MASTER_ADDR: [leader],
+            contract.ARG_MASTER_PORT: [str(contract.MASTER_PORT)],
+        }
+    return flags
+
+
+def served_names(workspace: Workspace, preset: Preset) -> list[str]:
+    """The names a request may give as `model`, the first of which answers carry.
+
+    An InferenceSet's name comes first on its replicas; then the last part of the model id, as upstream serves it; then
+    the preset's name and the model id itself.
+    """
+    short = preset.model_id.rpartition("/")[2].lower()
+    names = (workspace.metadata.labels.get(keys.CREATED_BY_INFERENCESET, ""), short, preset.name, preset.model_id)
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def model_location(preset: Preset, runtime: Runtime, parameters: Mapping[str, str]) -> str:
+    """Where the engine finds the model: a folder of the node for one that no hub has, else its id in the hub."""
+    if preset.weights_folder is None or runtime.models_parameter is None:
+        return preset.model_id
+    return f"{parameters[runtime.models_parameter]}/{preset.weights_folder}"
+
+
+def environment(
+    workspace: Workspace, preset: Preset, plan: InferencePlan, runtime: Runtime, parameters: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The container's environment, sorted by name but for POD_INDEX, which must precede what refers to it."""
+    values: dict[str, str] = fill(runtime.environment, parameters)
+    if runtime.accelerator.device is EngineDevice.CPU:
+        # GiB of host memory for the KV cache; vLLM takes it whole at start-up.
+        cache = next((entry.bytes for entry in plan.ledger if entry.entry == "KV cache"), 0)
+        values["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, ceil(cache / GIB)))
+    if preset.weights_folder is not None:
+        values["HF_HUB_OFFLINE"] = "1"
+    env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
+    secret = _access_secret(workspace)
+    if secret:
+        reference = {"name": secret, "key": contract.ENV_HUB_TOKEN, "optional": True}
+        env.append({"name": contract.ENV_HUB_TOKEN, "valueFrom": {"secretKeyRef": reference}})
+    if plan.node_count > 1:
+        env.append({"name": "VLLM_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
+    env.sort(key=lambda variable: str(variable["name"]))
+    if plan.node_count > 1:
+        path = f"metadata.labels['{keys.POD_INDEX}']"
+        env.insert(0, {"name": contract.ENV_POD_INDEX, "valueFrom": {"fieldRef": {"fieldPath": path}}})
+    return env
+
+
+def _access_secret(workspace: Workspace) -> str:
+    preset = workspace.inference.preset if workspace.inference is not None else None
+    return preset.preset_options.model_access_secret if preset is not None else ""
