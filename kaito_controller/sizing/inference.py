@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
 from attrs import frozen
 
-from kaito_controller.api.reasons import Reason
 from kaito_controller.catalog.model import SKU, EngineDevice, Preset, Runtime
 from kaito_controller.sizing.memory import (
     GIB,
@@ -27,6 +27,16 @@ DEFAULT_UTILIZATION: Final = 0.84
 DEFAULT_CONTEXT: Final = 2048
 # A computed context is a multiple of this (upstream's rule up to v0.10, a multiple of every KV block size of vLLM).
 CONTEXT_STEP: Final = 256
+
+
+class Misfit(StrEnum):
+    """Why a preset cannot be served as asked."""
+
+    GPU_MEMORY = "InsufficientGPUMemory"
+    CONTEXT = "ContextTooLong"
+    ACCELERATOR = "UnsupportedAccelerator"
+    NODE_COUNT = "UnsupportedNodeCount"
+    WEIGHTS = "WeightsUnavailable"
 
 
 @frozen(kw_only=True)
@@ -55,7 +65,7 @@ class InferencePlan:
 class DoesNotFit:
     """Why there is no plan. The two sizes are bytes of one GPU; both 0 where memory is not the reason."""
 
-    reason: Reason
+    reason: Misfit
     message: str
     needed_bytes: int = 0
     available_bytes: int = 0
@@ -179,7 +189,7 @@ def _notes(preset: Preset, sku: SKU, runtime: Runtime, fit: _Fit) -> Sequence[st
 def _unsuitable(preset: Preset, sku: SKU, runtime: Runtime, node_count: int | None) -> DoesNotFit | None:
     accelerator = runtime.accelerator
     minimum = accelerator.minimum_compute_capability
-    reason, message = Reason.RUNTIME_UNSUPPORTED, ""
+    reason, message = Misfit.ACCELERATOR, ""
     if sku.resource != accelerator.resource:
         message = (
             f"{sku.name} has {sku.gpu_model} ({sku.resource}), and runtime {runtime.name} runs on "
@@ -191,12 +201,13 @@ def _unsuitable(preset: Preset, sku: SKU, runtime: Runtime, node_count: int | No
             f"{runtime.name} needs {minimum} or above: choose an instance type with a newer GPU"
         )
     elif preset.weights_folder and runtime.models_parameter is None:
+        reason = Misfit.WEIGHTS
         message = (
             f"preset {preset.name} is in no hub, and runtime {runtime.name} reads no folder of models: "
             "choose another preset, or run the operator with a runtime that does"
         )
     elif node_count is not None and node_count > 1:
-        reason = Reason.INVALID_SPEC
+        reason = Misfit.NODE_COUNT
         message = _bad_node_count(preset, runtime, node_count)
     return DoesNotFit(reason=reason, message=message) if message else None
 
@@ -217,7 +228,7 @@ def _too_long(preset: Preset, max_model_len: int | None) -> DoesNotFit | None:
     if max_model_len is None or 0 < max_model_len <= preset.token_limit:
         return None
     return DoesNotFit(
-        reason=Reason.CONFIG_INVALID,
+        reason=Misfit.CONTEXT,
         message=f"max-model-len must be 1 to {preset.token_limit}, the longest context of {preset.name}; "
         f"found {max_model_len}",
     )
@@ -229,7 +240,7 @@ def _misfit(preset: Preset, sku: SKU, fit: _Fit, utilization: float, enough: int
     cure = f"give {enough} nodes, or choose" if enough else "choose"
     shorter = ", or a shorter max-model-len" if fit.asked and fit.tokens > 1 else ""
     return DoesNotFit(
-        reason=Reason.COUNT_TOO_SMALL if enough else Reason.MODEL_DOES_NOT_FIT,
+        reason=Misfit.GPU_MEMORY,
         message=(
             f"{preset.name} on {nodes} of {sku.name} needs {_gib(fit.needed)} on each of {fit.split.tensor} GPU(s) a "
             f"node (weights {_gib(weights)}, KV cache of {fit.tokens} tokens {_gib(fit.per_token * fit.tokens)}, the "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kaito_controller.api import labels as keys
-from kaito_controller.api.nodeclaim import NEVER, NODE_CLAIMS, NodeClassReference
+from kaito_controller.api.nodeclaim import NEVER, NODE_CLAIMS
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.model import SKU
 from kaito_controller.kube import quantity
@@ -17,8 +17,10 @@ from kaito_controller.kube.selectors import EXISTS, IN
 NAME_PREFIX: Final = "ws"
 NAME_DIGITS: Final = 9
 
-# Upstream's class: a name that nothing resolves, but that says whose NodeClaim it is.
-KAITO_NODE_CLASS: Final = NodeClassReference(group="kaito.sh", kind="KaitoNodeClass", name="default")
+# Upstream's class, which nothing resolves: it says whose NodeClaim it is. Upstream gives every class this name.
+NODE_CLASS_GROUP: Final = "kaito.sh"
+NODE_CLASS_KIND: Final = "KaitoNodeClass"
+NODE_CLASS_NAME: Final = "default"
 DEFAULT_IMAGE_FAMILY: Final = "ubuntu"
 # What upstream asks for where the size of a model is unknown.
 DEFAULT_STORAGE_BYTES: Final = 1024 * 1024**3
@@ -47,7 +49,8 @@ def node_claim(
     index: int,
     *,
     sku: SKU,
-    node_class: NodeClassReference = KAITO_NODE_CLASS,
+    node_class_group: str = NODE_CLASS_GROUP,
+    node_class_kind: str = NODE_CLASS_KIND,
     storage_bytes: int = DEFAULT_STORAGE_BYTES,
     image_family: str = DEFAULT_IMAGE_FAMILY,
 ) -> Object:
@@ -69,7 +72,7 @@ def node_claim(
             },
         },
         "spec": {
-            "nodeClassRef": {"group": node_class.group, "kind": node_class.kind, "name": node_class.name},
+            "nodeClassRef": {"group": node_class_group, "kind": node_class_kind, "name": NODE_CLASS_NAME},
             "requirements": _requirements(sku),
             "resources": {
                 "requests": {sku.resource: str(sku.gpu_count), "storage": quantity.format_bytes(storage_bytes)}
