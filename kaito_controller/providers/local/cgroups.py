@@ -1,0 +1,132 @@
+"""The control groups of a cluster's nodes: `/kaito/<cluster>/<node>` in every hierarchy that the machine has.
+
+Both layouts are served: one tmpfs with a folder per version 1 controller (and perhaps a version 2 one beside them),
+or a single version 2 hierarchy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+_MOUNTS = Path("/proc/self/mounts")
+_ROOT = "kaito"
+_GENERIC = frozenset({"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children"})
+
+
+@frozen(kw_only=True)
+class Hierarchy:
+    """One mounted control group hierarchy."""
+
+    folder: Path
+    kind: str
+    options: str
+
+    @property
+    def controllers(self) -> str:
+        """The options that say which version 1 hierarchy this is: its controllers, or its name."""
+        words = [word for word in self.options.split(",") if word not in _GENERIC]
+        chosen = [word for word in words if word.startswith("name=") or "=" not in word]
+        return ",".join((["none"] if chosen and chosen[0].startswith("name=") else []) + chosen)
+
+
+def hierarchies(mounts: Path = _MOUNTS) -> tuple[Hierarchy, ...]:
+    """Return the control group hierarchies that are mounted, in the order of the mount table."""
+    found = []
+    for line in mounts.read_text().splitlines():
+        _, folder, kind, options, *_ = line.split()
+        if kind in {"cgroup", "cgroup2"}:
+            found.append(Hierarchy(folder=Path(folder), kind=kind, options=options))
+    return tuple(found)
+
+
+def join(cluster: str, node: str) -> None:
+    """Make the node's groups and move the calling process into them.
+
+    The groups of the process's own hierarchy of origin are left behind, so limits somebody set on its parents (as a
+    job's memory limit) no longer bind it: a node is as big as the machine.
+    """
+    for hierarchy in hierarchies():
+        folder = hierarchy.folder
+        for part in (_ROOT, cluster, node):
+            folder = folder / part
+            folder.mkdir(exist_ok=True)
+            _inherit_cpus(folder)
+            if hierarchy.kind == "cgroup2":
+                _delegate(folder.parent)
+        (folder / "cgroup.procs").write_text("0")
+
+
+def enter_daemons() -> None:
+    """Move the calling process into a group of its own below the node's, seen from inside the node.
+
+    Groups of pods then stand beside the node's programs: version 2 lets no group have both processes and children with
+    controllers.
+    """
+    for hierarchy in hierarchies():
+        folder = hierarchy.folder / "daemons"
+        folder.mkdir(exist_ok=True)
+        _inherit_cpus(folder)
+        (folder / "cgroup.procs").write_text("0")
+        if hierarchy.kind == "cgroup2":
+            _delegate(hierarchy.folder)
+
+
+def remove(cluster: str, node: str | None = None, *, timeout_s: float = 10.0) -> None:
+    """Remove the groups of a node, or of all nodes of a cluster; parents go when nothing else is in them.
+
+    Raises OSError when a group still has processes after `timeout_s`: they are ended before this is called, but the
+    kernel empties a group only after it has buried the last of them.
+    """
+    deadline = time.monotonic() + timeout_s
+    for hierarchy in hierarchies():
+        top = hierarchy.folder / _ROOT
+        target = top / cluster / node if node else top / cluster
+        for folder in _deepest_first(target):
+            _remove_empty(folder, deadline)
+        for parent in (top / cluster, top):
+            if parent.is_dir() and not any(entry.is_dir() for entry in parent.iterdir()):
+                _remove_empty(parent, deadline)
+
+
+def _deepest_first(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _deepest_first(entry)
+    yield folder
+
+
+def _remove_empty(folder: Path, deadline: float) -> None:
+    while True:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _inherit_cpus(folder: Path) -> None:
+    # A new version 1 cpuset is empty and takes no process until it is given processors and memory nodes.
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        setting = folder / name
+        if setting.exists() and (folder / "cgroup.clone_children").exists() and not setting.read_text().strip():
+            setting.write_text((folder.parent / name).read_text())
+
+
+def _delegate(folder: Path) -> None:
+    available = (folder / "cgroup.controllers").read_text().split()
+    control = folder / "cgroup.subtree_control"
+    enabled = control.read_text().split()
+    wanted = [f"+{name}" for name in available if name not in enabled]
+    if wanted:
+        control.write_text(" ".join(wanted))
