@@ -1,0 +1,199 @@
+"""Calls on Kubernetes objects as decoded JSON, over any transport."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from attrs import frozen
+
+from kaito_controller.kube.core import PODS
+from kaito_controller.kube.metadata import Object, resource_version
+from kaito_controller.kube.metadata import name as name_of
+from kaito_controller.kube.metadata import namespace as namespace_of
+from kaito_controller.kube.resource import Resource
+from kaito_controller.machinery.transport import Transport
+
+APPLY = "application/apply-patch+yaml"
+MERGE_PATCH = "application/merge-patch+json"
+PAGE_SIZE = 500
+"""Objects per page of a list, as client-go asks for."""
+
+
+@frozen(kw_only=True)
+class Page:
+    """One answer to a list: some of the objects, and how to get the next ones."""
+
+    items: list[Object]
+    resource_version: str
+    continue_token: str = ""
+    remaining: int = 0
+
+
+@frozen
+class Client:
+    """Reads and writes objects of any kind. Nothing is cached, nothing is typed.
+
+    Every method raises `ApiError` when the server refuses and `ApiConnectionError` when no answer came. Objects
+    handed in are not changed; the object that the server answers with is returned.
+    """
+
+    transport: Transport
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+        """Read one object from the API server."""
+        return await self.transport.request("GET", resource.path(namespace, name))
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> list[Object]:
+        """Read all objects of a kind that match, in pages, as they are now. No namespace means all of them."""
+        items: list[Object] = []
+        token = ""
+        while True:
+            page = await self.list_page(
+                resource,
+                namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                limit=PAGE_SIZE,
+                continue_token=token,
+            )
+            items += page.items
+            token = page.continue_token
+            if not token:
+                return items
+
+    async def list_page(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        timeout_s: float = 60.0,
+    ) -> Page:
+        """One request of a list. A continue token replaces the resource version, as the server demands (RF3)."""
+        query = selectors(label_selector, field_selector)
+        if limit:
+            query["limit"] = str(limit)
+        if continue_token:
+            query["continue"] = continue_token
+        elif resource_version:
+            query["resourceVersion"] = resource_version
+        answer = await self.transport.request("GET", resource.path(namespace), query=query, timeout_s=timeout_s)
+        return _page(resource, answer)
+
+    def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+        timeout_s: int = 300,
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open a watch with bookmarks. The stream is bytes as they arrive, one JSON event per line."""
+        query = selectors(label_selector, field_selector)
+        query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(timeout_s)}
+        if resource_version:
+            query["resourceVersion"] = resource_version
+        return self.transport.stream("GET", resource.path(namespace), query=query)
+
+    async def create(self, resource: Resource, body: Object) -> Object:
+        """Create an object in the namespace that its metadata names."""
+        return await self.transport.request("POST", resource.path(namespace_of(body) or None), body=body)
+
+    async def update(self, resource: Resource, body: Object, subresource: str = "") -> Object:
+        """Replace an object; the resourceVersion in its metadata, when there, must still be the current one."""
+        return await self.transport.request("PUT", _path(resource, body, subresource), body=body)
+
+    async def apply(
+        self,
+        resource: Resource,
+        body: Object,
+        *,
+        field_manager: str,
+        force: bool = True,
+        subresource: str = "",
+    ) -> Object:
+        """Server-side apply: own exactly the fields in the body; fields owned alone and now absent are removed."""
+        query = {"fieldManager": field_manager, "force": "true" if force else "false"}
+        whole = {"apiVersion": resource.api_version, "kind": resource.kind} | body
+        path = _path(resource, body, subresource)
+        return await self.transport.request("PATCH", path, query=query, body=whole, content_type=APPLY)
+
+    async def merge_patch(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None,
+        patch: Mapping[str, Any],
+        *,
+        subresource: str = "",
+    ) -> Object:
+        """Merge into an object; null removes a field, lists are replaced whole. An empty patch only reads (PT4)."""
+        path = resource.path(namespace, name, subresource or None)
+        if not patch:
+            return await self.transport.request("GET", path)
+        return await self.transport.request("PATCH", path, body=dict(patch), content_type=MERGE_PATCH)
+
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        uid: str | None = None,
+        propagation: str = "Background",
+    ) -> None:
+        """Ask for the deletion of an object; with a UID, of that very one only (a conflict says it is another)."""
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        await self.transport.request("DELETE", resource.path(namespace, name), body=options)
+
+    async def evict(self, name: str, namespace: str, *, uid: str | None = None) -> None:
+        """Ask for a Pod to be evicted. A disruption budget that says no is an `ApiError` 429, raised at once."""
+        body: Object = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+        }
+        if uid:
+            body["deleteOptions"] = {"preconditions": {"uid": uid}}
+        await self.transport.request("POST", PODS.path(namespace, name, "eviction"), body=body, retry=False)
+
+
+def selectors(label_selector: str, field_selector: str) -> dict[str, str]:
+    """The query parameters of the selectors that are not empty."""
+    pairs = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {name: value for name, value in pairs.items() if value}
+
+
+def _path(resource: Resource, body: Object, subresource: str) -> str:
+    return resource.path(namespace_of(body) or None, name_of(body), subresource or None)
+
+
+def _page(resource: Resource, answer: Object) -> Page:
+    """Decode a list. Its items come without kind and apiVersion, so they are filled in."""
+    head = answer.get("metadata") or {}
+    items: list[Object] = answer.get("items") or []
+    for item in items:
+        item.setdefault("apiVersion", resource.api_version)
+        item.setdefault("kind", resource.kind)
+    return Page(
+        items=items,
+        resource_version=resource_version(answer),
+        continue_token=str(head.get("continue") or ""),
+        remaining=int(head.get("remainingItemCount") or 0),
+    )
