@@ -31,12 +31,30 @@ _BLOCKED = (
 
 _IMMUTABLE = "immutable, except while a condition says that it cannot be planned; "
 
+
+def _unchanged(parent: str, field: str) -> str:
+    """An optional field of an optional parent is as it was: there or not there, and equal."""
+    new, old = f"self.{parent}", f"oldSelf.{parent}"
+    return (
+        f"!has({new}) || !has({old}) || (has({new}.{field}) == has({old}.{field})"
+        f" && (!has({new}.{field}) || {new}.{field} == {old}.{field}))"
+    )
+
+
+def _change(parent: str, field: str, within: str = "") -> str:
+    """What such a field is and was, for a message."""
+    return " + ' instead of ' + ".join(
+        f"(has({side}.{parent}) && has({side}.{parent}.{field}) ? {side}.{parent}.{field}{within} : 'nothing')"
+        for side in ("self", "oldSelf")
+    )
+
+
 WORKSPACE = (
     CelRule(
         f"self.metadata.name.size() <= {NAME_LENGTH} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
         "metadata.name: becomes part of the names of Services, pods and labels, so it has at most 52 characters: a"
         " lower-case letter, then lower-case letters, digits and '-', ending in a letter or digit; choose such a name",
-        "self.metadata.name + ' of ' + string(self.metadata.name.size()) + ' characters'",
+        "self.metadata.name",
     ),
     CelRule(
         "has(self.inference) != has(self.tuning)",
@@ -53,30 +71,29 @@ WORKSPACE = (
         f"inference, tuning: which of the two is used cannot change; {_RECREATE}",
     ),
     CelRule(
-        "oldSelf.?resource.?instanceType.orValue('') == '' || self.?resource.?instanceType.orValue('') =="
-        f" oldSelf.resource.instanceType || {_BLOCKED}",
+        "!has(oldSelf.resource) || !has(oldSelf.resource.instanceType) || oldSelf.resource.instanceType == ''"
+        " || (has(self.resource) && has(self.resource.instanceType)"
+        f" && self.resource.instanceType == oldSelf.resource.instanceType) || {_BLOCKED}",
         f"resource.instanceType: once set, {_IMMUTABLE}{_RECREATE}",
-        "self.?resource.?instanceType.orValue('') + ' instead of ' + oldSelf.?resource.?instanceType.orValue('')",
+        _change("resource", "instanceType"),
     ),
     CelRule(
-        f"self.?resource.?labelSelector == oldSelf.?resource.?labelSelector || {_BLOCKED}",
+        f"{_unchanged('resource', 'labelSelector')} || {_BLOCKED}",
         f"resource.labelSelector: {_IMMUTABLE}{_RECREATE}",
     ),
     CelRule(
-        f"self.?inference.?preset == oldSelf.?inference.?preset || {_BLOCKED}",
+        f"{_unchanged('inference', 'preset')} || {_BLOCKED}",
         f"inference.preset: {_IMMUTABLE}{_RECREATE}",
-        "self.?inference.?preset.?name.orValue('none') + ' instead of '"
-        " + oldSelf.?inference.?preset.?name.orValue('none')",
+        _change("inference", "preset", ".name"),
     ),
     CelRule(
-        f"self.?tuning.?preset == oldSelf.?tuning.?preset || {_BLOCKED}",
+        f"{_unchanged('tuning', 'preset')} || {_BLOCKED}",
         f"tuning.preset: {_IMMUTABLE}{_RECREATE}",
-        "self.?tuning.?preset.?name.orValue('none') + ' instead of ' + oldSelf.?tuning.?preset.?name.orValue('none')",
+        _change("tuning", "preset", ".name"),
     ),
     CelRule(
         "!has(self.tuning) || !has(self.resource) || !has(self.resource.count) || self.resource.count <= 1",
         "resource.count: tuning runs on one node; leave count out or set it to 1",
-        "string(self.resource.count)",
     ),
     CelRule(
         "!has(self.tuning) || !has(self.resource) || !has(self.resource.partition)",
@@ -84,7 +101,9 @@ WORKSPACE = (
     ),
 )
 
-COUNT = (CelRule("self >= 1", "count: must be at least 1; leave it out to let the plan decide", "string(self)"),)
+_SIGN = "self == 0 ? 'zero' : 'a negative number'"
+
+COUNT = (CelRule("self >= 1", "count: must be at least 1; leave it out to let the plan decide", _SIGN),)
 
 RESOURCE = (
     CelRule(
@@ -184,7 +203,7 @@ DATA_SOURCE = (
     CelRule(
         f"{_URLS} + {_VOLUME} + {_IMAGE} == 1",
         "urls, volumeSource, image: exactly one of them must be given; keep the one that holds the data",
-        f"string({_URLS} + {_VOLUME} + {_IMAGE}) + ' of them'",
+        f"{_URLS} + {_VOLUME} + {_IMAGE} == 0 ? 'none' : 'more than one'",
     ),
 )
 
@@ -192,7 +211,7 @@ DATA_DESTINATION = (
     CelRule(
         f"{_VOLUME} + {_IMAGE} == 1",
         "volumeSource, image: exactly one of them must be given; keep the one that takes the result",
-        f"string({_VOLUME} + {_IMAGE}) + ' of them'",
+        f"{_VOLUME} + {_IMAGE} == 0 ? 'none' : 'both'",
     ),
     CelRule(
         f"{_IMAGE} == 0 || (has(self.imagePushSecret) && self.imagePushSecret != '')",
@@ -227,7 +246,6 @@ ADAPTERS = (
     CelRule(
         f"self.size() <= {MAX_ADAPTERS}",
         f"adapters: at most {MAX_ADAPTERS} fit beside a model; remove some",
-        "string(self.size())",
     ),
     CelRule(
         "self.all(a, !has(a.source) || !has(a.source.name) || self.exists_one(b, has(b.source) && has(b.source.name)"

@@ -27,8 +27,6 @@ class CelRule:
     message: str
     found: str = ""
     field_path: str = ""
-    reason: str = "FieldValueInvalid"
-    optional_old_self: bool = False
 
 
 @frozen(kw_only=True)
