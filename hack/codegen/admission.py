@@ -8,7 +8,6 @@ from typing import Any
 
 from codegen.documents import kustomization, yaml_text
 from codegen.permissions import LABELS
-from kaito_controller.api import labels
 from kaito_controller.api.annotation_rules import RULES, MetadataRule
 from kaito_controller.api.workspace import WORKSPACES, WORKSPACES_V1ALPHA1
 
@@ -23,7 +22,7 @@ def files() -> dict[str, str]:
     advice = [_validation(rule) for rule in RULES if rule.values and rule.advice]
     made = {
         "workspace_metadata.yaml": yaml_text(*_policy(REFUSES, refusals, "Deny")),
-        "workspace_advice.yaml": yaml_text(*_policy(ADVISES, [*advice, _reserved_keys()], "Warn")),
+        "workspace_advice.yaml": yaml_text(*_policy(ADVISES, advice, "Warn")),
     }
     made["kustomization.yaml"] = kustomization(sorted(made))
     return {f"config/admission/{name}": text for name, text in made.items()}
@@ -86,18 +85,5 @@ def _validation(rule: MetadataRule) -> dict[str, Any]:
         ),
         "message": message,
         "messageExpression": f"{json.dumps(message + '; found ')} + {value}",
-        "reason": "Invalid",
-    }
-
-
-def _reserved_keys() -> dict[str, Any]:
-    """Keys that the operator sets itself select nothing when a user names them."""
-    reserved = "[" + ", ".join(json.dumps(key) for key in sorted(labels.RESERVED_SELECTOR_KEYS)) + "]"
-    chosen = "object.?resource.?labelSelector.?matchLabels.orValue({})"
-    message = "resource.labelSelector.matchLabels: keys that the operator sets itself are ignored here; remove them"
-    return {
-        "expression": f"!{chosen}.exists(key, key in {reserved})",
-        "message": message,
-        "messageExpression": f"{json.dumps(message + '; found ')} + {chosen}.filter(key, key in {reserved}).join(', ')",
         "reason": "Invalid",
     }

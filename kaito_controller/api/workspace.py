@@ -312,8 +312,24 @@ class Workspace:
     kind: str = field(default=WORKSPACES.kind, metadata=schema("", always=True))
     metadata: ObjectMeta = field(factory=ObjectMeta)
     resource: ResourceSpec = field(
-        factory=ResourceSpec, metadata=schema("The nodes that the workload runs on. Required.", always=True)
+        factory=ResourceSpec,
+        metadata=schema(
+            "The nodes that the workload runs on. Required, with a `labelSelector`. With `instanceType` nodes are made,"
+            " without it existing nodes are used.",
+            always=True,
+        ),
     )
-    inference: InferenceSpec | None = field(default=None, metadata=schema("A model to serve."))
-    tuning: TuningSpec | None = field(default=None, metadata=schema("A model to fine-tune."))
+    inference: InferenceSpec | None = field(
+        default=None,
+        metadata=schema(
+            "A model to serve with an OpenAI-compatible API: exactly one of `preset`, a model of the catalogue, and"
+            " `template`, a pod of your own. `config` and `adapters` go with a preset."
+        ),
+    )
+    tuning: TuningSpec | None = field(
+        default=None,
+        metadata=schema(
+            "A model to fine-tune: `preset` is trained by `method` on `input`, and the adapter goes to `output`."
+        ),
+    )
     status: WorkspaceStatus = field(factory=WorkspaceStatus, metadata=schema("Where the Workspace stands."))

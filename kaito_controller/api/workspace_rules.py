@@ -7,6 +7,7 @@ sit on the root.
 
 from __future__ import annotations
 
+from kaito_controller.api.labels import RESERVED_SELECTOR_KEYS
 from kaito_controller.api.reasons import Reason
 from kaito_controller.kube.declaration import CelRule
 
@@ -128,7 +129,15 @@ RESOURCE = (
     ),
 )
 
+_RESERVED = "[" + ", ".join(f"'{key}'" for key in sorted(RESERVED_SELECTOR_KEYS)) + "]"
+
 SELECTOR = (
+    CelRule(
+        f"(!has(self.matchLabels) || !self.matchLabels.exists(key, key in {_RESERVED}))"
+        f" && (!has(self.matchExpressions) || !self.matchExpressions.exists(e, e.key in {_RESERVED}))",
+        "labelSelector: keys that the operator sets itself, such as kaito.sh/workspace, cannot be selected by; use a"
+        " label of your own",
+    ),
     CelRule(
         "!has(self.matchLabels) || !has(self.matchExpressions) || self.matchExpressions.all(e,"
         " !(e.key in self.matchLabels) || (e.operator == 'In' ? has(e.values) && self.matchLabels[e.key] in e.values"
