@@ -113,8 +113,8 @@ class APIServer:
 def serving(folder: Path, *, components: Sequence[str] = (), crds: Path | None = None) -> Iterator[APIServer]:
     """Run an API server in a folder for as long as the context lasts, with our resource definitions installed.
 
-    `components` are those of kube-controller-manager, kube-scheduler and kwok to start as well; `crds` is another folder
-    of definitions to install. Nothing is left behind, whatever happens: when this process dies, they die.
+    `components` are those of kube-controller-manager, kube-scheduler and kwok to start as well; `crds` is another
+    folder of definitions to install. Nothing is left behind, whatever happens: when this process dies, they die.
     """
     stages = tuple(sorted((REPOSITORY / "hack" / "local_cluster" / "kwok").glob("*.yaml")))
     server = APIServer(control_plane=ControlPlane(folder=folder, die_with_parent=True, stages=stages))

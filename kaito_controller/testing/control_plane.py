@@ -1,23 +1,26 @@
 """A Kubernetes control plane out of its real programs, in one folder.
 
-etcd listens on sockets in that folder, which only its owner may enter; the API server on one TCP port with TLS. Everyone
-shows a client certificate of the cluster's own authority; users are told apart by RBAC and the Node authoriser; there is
-no static token and no anonymous access.
+etcd listens on sockets in that folder, which only its owner may enter; the API server on one TCP port with TLS.
+Everyone shows a client certificate of the cluster's own authority; users are told apart by RBAC and the Node
+authoriser; there is no static token and no anonymous access.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import ssl
+import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from attrs import field, frozen
 
 from kaito_controller.providers.local import pki
+from kaito_controller.testing import bootstrap
 from kaito_controller.testing.ports import free_port, is_free
 from kaito_controller.testing.processes import Processes
 from kaito_controller.testing.programs import program
@@ -28,9 +31,14 @@ CONTROLLER_MANAGER = "kube-controller-manager"
 SCHEDULER = "kube-scheduler"
 KWOK = "kwok"
 
+SIMULATED = "kwok.x-k8s.io/node"
+"""The annotation of a node that kwok plays, with the value `fake`."""
+
 _ETCD_URL = "unix://etcd.sock:0"
 _PEER_URL = "unix://peer.sock:0"
 _TRIES_FOR_A_PORT = 5
+_LOOPBACK = "127.0.0.1"
+_COMPONENT = "component"
 
 
 class ControlPlaneError(Exception):
@@ -114,6 +122,7 @@ class ControlPlane:
         self._make_keys()
         self.start_etcd()
         self.start_api_server()
+        self._bootstrap()
         for component in components:
             self.start_component(component)
 
@@ -148,10 +157,24 @@ class ControlPlane:
                 return
 
     def start_component(self, name: str) -> None:
-        """Start kube-controller-manager, kube-scheduler or kwok and see that it stays up."""
+        """Start kube-controller-manager, kube-scheduler or kwok, unless it runs; the first two are waited for."""
         if self.processes.get(name):
             return
-        self._run(name, self._component_flags(name))
+        if name not in _COMPONENTS:
+            raise ValueError(f"no component is called {name!r}: choose one of {', '.join(_COMPONENTS)}")
+        if name == KWOK:
+            self._run(name, self._kwok_flags())
+            return
+        for attempt in range(_TRIES_FOR_A_PORT):
+            port = free_port(_LOOPBACK)
+            self._run(name, self._component_flags(name, port))
+            try:
+                self._wait(name, partial(self._answers, f"https://{_LOOPBACK}:{port}/healthz"), "/healthz")
+            except ControlPlaneError as error:
+                if "address already in use" not in str(error) or attempt == _TRIES_FOR_A_PORT - 1:
+                    raise
+            else:
+                return
 
     def stop_component(self, name: str, *, grace_s: float = 5.0) -> None:
         """Stop one component."""
@@ -169,20 +192,35 @@ class ControlPlane:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def is_ready(self, timeout_s: float = 5.0) -> bool:
+    def is_ready(self) -> bool:
         """Return whether the API server says that it is ready."""
-        context = ssl.create_default_context(cafile=self.ca.certificate)
-        admin = self.certificates / "admin"
-        context.load_cert_chain(admin.with_suffix(".crt"), admin.with_suffix(".key"))
-        try:
-            with urllib.request.urlopen(f"{self.server}/readyz", timeout=timeout_s, context=context) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        return self._answers(f"{self.server}/readyz")
 
     def wait_ready(self, timeout_s: float = 90.0) -> None:
         """Wait until the API server is ready; raises `ControlPlaneError` when it ends or time is up."""
         self._wait(API_SERVER, self.is_ready, "/readyz", timeout_s)
+
+    def _bootstrap(self) -> None:
+        done = self.folder / "bootstrapped"
+        if done.exists():
+            return
+        documents = json.dumps({"apiVersion": "v1", "kind": "List", "items": bootstrap.objects()})
+        command = [str(self.find("kubectl")), f"--kubeconfig={self.kubeconfig}", "apply", "--server-side", "-f", "-"]
+        applied = subprocess.run(command, input=documents, capture_output=True, text=True, check=False)
+        if applied.returncode:
+            raise ControlPlaneError(f"the rights of kwok and the API server were refused: {applied.stderr.strip()}")
+        done.touch()
+
+    def _answers(self, url: str, timeout_s: float = 5.0) -> bool:
+        context = ssl.create_default_context(cafile=self.ca.certificate)
+        admin = self.certificates / "admin"
+        context.load_cert_chain(admin.with_suffix(".crt"), admin.with_suffix(".key"))
+        try:
+            # The address is our own, and any answer but 200 raises.
+            with urllib.request.urlopen(url, timeout=timeout_s, context=context):  # noqa: S310
+                return True
+        except OSError:
+            return False
 
     def _wait(self, name: str, ready: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
@@ -218,13 +256,15 @@ class ControlPlane:
         names = dict.fromkeys([self.network.address, "127.0.0.1", "localhost", self.network.first_service_address,
                                *service, *self.network.names])  # fmt: skip
         pki.issue_server(ca, folder, API_SERVER, common_name=API_SERVER, names=list(names))
+        pki.issue_server(ca, folder, _COMPONENT, common_name=_COMPONENT, names=[_LOOPBACK, "localhost"])
         for stem, user, groups in _CLIENTS:
             pki.issue_client(ca, folder, stem, common_name=user, organizations=groups)
         (folder / "complete").touch()
 
     def _write_kubeconfigs(self, port: int) -> None:
         server = f"https://{self.network.address}:{port}"
-        for stem, path in {"admin": self.kubeconfig, **{name: self._own_kubeconfig(name) for name in _COMPONENTS}}.items():
+        paths = {name: self._own_kubeconfig(name) for name in _COMPONENTS} | {"admin": self.kubeconfig}
+        for stem, path in paths.items():
             folder = self.certificates
             client = pki.KeyPair(certificate=folder / f"{stem}.crt", key=folder / f"{stem}.key")
             pki.write_kubeconfig(path, server=server, ca_certificate=self.ca.certificate, client=client,
@@ -263,14 +303,21 @@ class ControlPlane:
         }
         return _flags(flags)
 
-    def _component_flags(self, name: str) -> list[str]:
-        flags: dict[str, object] = {"kubeconfig": self._own_kubeconfig(name)}
-        if name in (CONTROLLER_MANAGER, SCHEDULER):
-            # Nobody asks these two for anything, so they listen nowhere; and each is alone, so there is nobody to elect.
+    def _component_flags(self, name: str, port: int) -> list[str]:
+        keys = self.certificates
+        flags: dict[str, object] = {
+            "kubeconfig": self._own_kubeconfig(name),
+            "bind-address": _LOOPBACK,
+            "secure-port": port,
+            "tls-cert-file": keys / f"{_COMPONENT}.crt",
+            "tls-private-key-file": keys / f"{_COMPONENT}.key",
+            # Each is alone, so there is nobody to elect.
+            "leader-elect": "false",
             # The default of 20 requests a second would be what every test of scale measures.
-            flags |= {"leader-elect": "false", "secure-port": 0, "kube-api-qps": 1000, "kube-api-burst": 2000}
+            "kube-api-qps": 1000,
+            "kube-api-burst": 2000,
+        }
         if name == CONTROLLER_MANAGER:
-            keys = self.certificates
             flags |= {
                 "use-service-account-credentials": "true",
                 "service-account-private-key-file": keys / "service-account.key",
@@ -285,6 +332,19 @@ class ControlPlane:
             }
         return _flags(flags)
 
+    def _kwok_flags(self) -> list[str]:
+        flags = {
+            "kubeconfig": self._own_kubeconfig(KWOK),
+            "config": ",".join(map(str, self.stages)),
+            # It takes the nodes that say so themselves, beside real ones.
+            "manage-all-nodes": "false",
+            "manage-nodes-with-annotation-selector": f"{SIMULATED}=fake",
+            "node-ip": self.network.address,
+            "cidr": self.network.pod_cidr,
+            "node-lease-duration-seconds": 40,
+        }
+        return _flags(flags)
+
 
 def _flags(values: Mapping[str, object]) -> list[str]:
     return [f"--{name}={value}" for name, value in values.items()]
@@ -297,6 +357,6 @@ _CLIENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("admin", "kubernetes-admin", ("system:masters",)),
     (CONTROLLER_MANAGER, "system:kube-controller-manager", ()),
     (SCHEDULER, "system:kube-scheduler", ()),
-    (KWOK, "kwok", ("system:masters",)),
-    ("kubelet-client", "kube-apiserver-kubelet-client", ("system:masters",)),
+    (KWOK, bootstrap.KWOK_USER, ()),
+    ("kubelet-client", bootstrap.KUBELET_CLIENT_USER, ()),
 )

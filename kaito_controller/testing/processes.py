@@ -50,7 +50,9 @@ class Processes:
         if die_with_parent and (setpriv := shutil.which("setpriv")):
             self._prefix = (setpriv, "--pdeathsig", "KILL", "--")
 
-    def start(self, name: str, command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str] | None = None) -> Process:
+    def start(
+        self, name: str, command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> Process:
         """Start a program in a session of its own, with its output appended to its log; return at once."""
         self._records.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)

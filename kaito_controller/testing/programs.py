@@ -1,4 +1,4 @@
-"""Where the programs of a cluster are: installed ones that the environment names, else the ones built by the checkout."""
+"""Where the programs of a cluster are: installed ones that the environment names, else those the checkout builds."""
 
 from __future__ import annotations
 

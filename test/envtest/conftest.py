@@ -16,7 +16,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[APIServer]:
-    """etcd and kube-apiserver, with our resource definitions: what is written stays as it is written."""
+    """An etcd and kube-apiserver, with our resource definitions: what is written stays as it is written."""
     with serving(tmp_path_factory.mktemp("apiserver", numbered=True)) as server:
         yield server
 

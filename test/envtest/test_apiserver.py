@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from kaito_controller.testing.apiserver import APIServer, KubectlError
-from kaito_controller.testing.control_plane import API_SERVER
+from kaito_controller.testing.control_plane import API_SERVER, SIMULATED
 from kaito_controller.testing.processes import marked
 
 
@@ -35,15 +37,54 @@ def test_survives_restarts(own_apiserver: APIServer) -> None:
 
 def test_nobody_gets_in_without_a_certificate(apiserver: APIServer) -> None:
     """A request without a client certificate is refused: there is no anonymous access."""
-    config = f"--kubeconfig=/dev/null --server={apiserver.url} --certificate-authority".split()
-    with pytest.raises(KubectlError, match="Unauthorized|must be logged in"):
-        apiserver.kubectl(*config, str(apiserver.control_plane.ca.certificate), "--username=x", "--password=y", "get", "ns")
+    authority = f"--certificate-authority={apiserver.control_plane.ca.certificate}"
+    stranger = ["--kubeconfig=/dev/null", f"--server={apiserver.url}", authority, "--username=x", "--password=y"]
+    with pytest.raises(KubectlError, match=r"Unauthorized|must be logged in"):
+        apiserver.kubectl(*stranger, "get", "namespaces")
 
 
 def test_processes_are_found_by_their_marker(apiserver: APIServer) -> None:
-    """etcd and the API server carry the marker of their folder, so a lost record does not hide them."""
+    """Both etcd and the API server carry the marker of their folder, so a lost record does not hide them."""
     found = {process.pid for process in marked(str(apiserver.control_plane.folder.resolve()))}
     recorded = apiserver.control_plane.processes.get(API_SERVER)
     assert recorded is not None
     assert recorded.pid in found
     assert len(found) == 2
+
+
+def simulated_node(name: str, **capacity: str) -> dict[str, object]:
+    """A node that kwok plays, with the capacity it is to have."""
+    status = {"capacity": capacity, "allocatable": capacity} if capacity else {}
+    metadata = {"name": name, "annotations": {SIMULATED: "fake"}}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "status": status}
+
+
+def test_simulated_nodes_run_pods(cluster: APIServer, cluster_namespace: str) -> None:
+    """On a node that kwok plays, with emulated GPUs, a StatefulSet gets its pod ready, and a Job completes."""
+    gpus = {"cpu": "8", "memory": "64Gi", "pods": "110", "nvidia.com/gpu": "2"}
+    cluster.kubectl("create", "--filename=-", stdin=json.dumps(simulated_node("simulated-1", **gpus)))
+    cluster.kubectl("wait", "node/simulated-1", "--for=condition=Ready", "--timeout=30s")
+    container = {"name": "main", "image": "none", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    pod = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [container]}}
+    stateful_set = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "set", "namespace": cluster_namespace},
+        "spec": {"serviceName": "set", "selector": {"matchLabels": {"app": "x"}}, "template": pod},
+    }
+    job_pod = {"spec": {"containers": [container], "restartPolicy": "Never"}}
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "job", "namespace": cluster_namespace},
+        "spec": {"template": job_pod},
+    }
+    cluster.apply(stateful_set, job)
+    namespace = f"--namespace={cluster_namespace}"
+    cluster.kubectl("rollout", "status", "statefulset/set", "--timeout=30s", namespace)
+    cluster.kubectl("wait", "job/job", "--for=condition=Complete", "--timeout=30s", namespace)
+    ready = cluster.get("pod", "set-0", namespace)
+    assert ready["spec"]["nodeName"] == "simulated-1"
+    assert ready["status"]["podIP"].startswith("10.")
+    assert cluster.get("node", "simulated-1")["status"]["capacity"]["nvidia.com/gpu"] == "2"
+    cluster.kubectl("delete", "statefulset/set", "pod/set-0", "--timeout=30s", "--ignore-not-found", namespace)
