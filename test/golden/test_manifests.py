@@ -1,0 +1,111 @@
+"""Golden manifests: what each preset becomes in a cluster, as a file that a reviewer can read."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.catalog.loader import load
+from kaito_controller.catalog.model import Preset
+from kaito_controller.kube import serde
+from kaito_controller.kube.metadata import Object
+from kaito_controller.sizing.disk import disk_bytes
+from kaito_controller.sizing.inference import InferencePlan, plan_inference
+from kaito_controller.testing.strict_models import problems
+from kaito_controller.workloads.inference import stateful_set
+from kaito_controller.workloads.node_claim import node_claim, node_labels
+from kaito_controller.workloads.runtimes.parameters import resolve_parameters
+from kaito_controller.workloads.service import headless_service, service
+
+CATALOG = load()
+DATA = Path(__file__).parent / "data"
+HOST_PARAMETERS = {
+    "interpreter": "/opt/python",
+    "environment": "/var/cache/kaito/inference",
+    "source": "/srv/kaito",
+    "models": "/var/cache/kaito/models",
+}
+
+# Every preset on one A100; the tutorial's example on its V100; a large model on a whole node; the taught one on a CPU.
+HUB_CASES = [(preset.name, "Standard_NC24ads_A100_v4") for preset in CATALOG.presets if preset.weights_folder is None]
+CASES = [
+    *HUB_CASES,
+    ("phi-3-mini-4k-instruct", "Standard_NC6s_v3"),
+    ("llama-3.3-70b-instruct", "Standard_ND96isr_H100_v5"),
+    *((preset.name, "Standard_NC6s_v3") for preset in CATALOG.presets if preset.weights_folder is not None),
+]
+MODELS = {"StatefulSet": "V1StatefulSet", "Service": "V1Service"}
+
+
+def workspace(preset: Preset, instance_type: str) -> Workspace:
+    return serde.structure(
+        Workspace,
+        {
+            "apiVersion": "kaito.sh/v1beta1",
+            "kind": "Workspace",
+            "metadata": {"name": "golden", "namespace": "default", "uid": "5a3b7c1e-0000-4000-8000-000000000001"},
+            "resource": {"instanceType": instance_type, "labelSelector": {"matchLabels": {"apps": "golden"}}},
+            "inference": {"preset": {"name": preset.name}},
+        },
+    )
+
+
+def manifests(preset: Preset, instance_type: str) -> list[Object]:
+    """Every object that the Workspace wants, in the order in which they are written."""
+    local = preset.weights_folder is not None
+    runtime = CATALOG.runtime("vllm-cpu-host" if local else "vllm-cuda")
+    sku = CATALOG.sku(instance_type)
+    plan = plan_inference(preset, sku, runtime=runtime)
+    assert isinstance(plan, InferencePlan), plan
+    made = workspace(preset, instance_type)
+    parameters = resolve_parameters(runtime, HOST_PARAMETERS if local else {})
+    return [
+        *(node_claim(made, index, sku=sku, storage_bytes=disk_bytes(preset)) for index in range(plan.node_count)),
+        service(made),
+        headless_service(made),
+        stateful_set(made, preset, plan, runtime, parameters=parameters, node_pins=node_labels(made), revision="1"),
+    ]
+
+
+def text_of(objects: list[Object]) -> str:
+    yaml = YAML(typ="rt", pure=True)
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.width = 4096
+    yaml.explicit_start = True
+    # The same dictionary at two places is written out twice, not as an alias.
+    yaml.representer.ignore_aliases = lambda _: True
+    stream = StringIO()
+    for made in objects:
+        yaml.dump(made, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("preset", "instance_type"), CASES)
+def test_manifests_are_as_reviewed(preset: str, instance_type: str, regen: bool):
+    """What is generated equals the golden file; a wanted change is written with --regen and reviewed."""
+    path = DATA / f"{preset}.{instance_type}.yaml"
+    made = text_of(manifests(CATALOG.preset(preset), instance_type))
+    if regen:
+        path.write_text(made)
+
+    assert path.exists(), f"{path.name} is not there: run pytest test/golden --regen, then read what it wrote"
+    assert made == path.read_text()
+
+
+@pytest.mark.parametrize(("preset", "instance_type"), CASES)
+def test_manifests_are_what_kubernetes_takes(preset: str, instance_type: str):
+    """Every object passes the strict models of the kubernetes package; NodeClaims pass our own type."""
+    for made in manifests(CATALOG.preset(preset), instance_type):
+        if made["kind"] in MODELS:
+            assert problems(MODELS[made["kind"]], made) == []
+
+
+def test_no_golden_file_is_left_behind():
+    """A preset that is gone takes its golden file with it."""
+    expected = {f"{preset}.{instance_type}.yaml" for preset, instance_type in CASES}
+
+    assert {path.name for path in DATA.iterdir()} == expected
