@@ -65,7 +65,7 @@ def _model_problems(type_name: str, value: Any, path: str) -> Iterator[str]:
             yield from _problems(model.openapi_types[names[key]], item, f"{path}.{key}")
         else:
             yield f"{path}.{key}: is no field of {type_name}"
-    for attribute, field in model.model_fields.items():
-        wire = model.attribute_map[attribute]
-        if field.is_required() and wire not in value:
+    for attribute, wire in model.attribute_map.items():
+        field = model.model_fields.get(attribute)
+        if field is not None and field.is_required() and wire not in value:
             yield f"{path}.{wire}: must be given"
