@@ -17,16 +17,16 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from attrs import define, field
+from attrs import define
 
 from kaito_controller.machinery.backoff import ItemBackoff
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.metrics import QueueMetrics
+from kaito_controller.machinery.metrics import Metrics, QueueMetrics
 
 Item = TypeVar("Item", bound=Hashable)
 
 
-class ShutDown(Exception):  # noqa: N818 - the end of a queue is not a failure
+class QueueShutDown(Exception):  # noqa: N818 - the end of a queue is not a failure
     """The queue was shut down and is empty."""
 
 
@@ -36,20 +36,22 @@ class _Delayed:
     timer: asyncio.TimerHandle
 
 
-@define(kw_only=True)
-class Workqueue(Generic[Item]):
+class WorkQueue(Generic[Item]):
     """A rate-limited, deduplicating FIFO queue for one event loop."""
 
-    clock: Clock
-    metrics: QueueMetrics
-    backoff: ItemBackoff[Item] = field(factory=ItemBackoff)
-    _order: deque[Item] = field(init=False, factory=deque)
-    _dirty: dict[Item, float] = field(init=False, factory=dict)
-    _processing: dict[Item, float] = field(init=False, factory=dict)
-    _delayed: dict[Item, _Delayed] = field(init=False, factory=dict)
-    _waiters: deque[asyncio.Future[None]] = field(init=False, factory=deque)
-    _idle: asyncio.Event = field(init=False, factory=asyncio.Event)
-    _shut_down: bool = field(init=False, default=False)
+    def __init__(
+        self, clock: Clock, *, name: str, backoff: ItemBackoff[Item] | None = None, metrics: Metrics | None = None
+    ) -> None:
+        self.clock = clock
+        self.backoff: ItemBackoff[Item] = backoff or ItemBackoff()
+        self.metrics = QueueMetrics(metrics or Metrics(), name)
+        self._order: deque[Item] = deque()
+        self._dirty: dict[Item, float] = {}
+        self._processing: dict[Item, float] = {}
+        self._delayed: dict[Item, _Delayed] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._idle = asyncio.Event()
+        self._shut_down = False
 
     def __len__(self) -> int:
         """How many items wait and could be handed out."""
@@ -99,11 +101,15 @@ class Workqueue(Generic[Item]):
         """Stop counting the item's failures; `done` is owed all the same (RL5)."""
         self.backoff.forget(item)
 
+    def failures(self, item: Item) -> int:
+        """How often the item failed in a row."""
+        return self.backoff.failures(item)
+
     async def get(self) -> Item:
-        """Wait for an item and hold it until `done`. Raises ShutDown when there will be none any more."""
+        """Wait for an item and hold it until `done`. Raises QueueShutDown when there will be none any more."""
         while not self._order:
             if self._shut_down:
-                raise ShutDown
+                raise QueueShutDown
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
