@@ -1,0 +1,126 @@
+"""From the pod's arguments and the user's file to the arguments of vLLM. Pure: the options vLLM has are handed in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from inference_server import contract
+from inference_server.serve.config_file import ConfigFile
+from inference_server.serve.refusal import InputError, nearest, shown
+
+CHAT_MIDDLEWARE: Final = "inference_server.serve.chat.ChatRoute"
+# The Service and the probes speak plain HTTP to contract.PORT on every address: a file cannot move the server away.
+FIXED: Final = frozenset({"host", "port", "uds", "ssl-keyfile", "ssl-certfile", "config", "config-file"})
+
+
+@frozen(kw_only=True)
+class Option:
+    """One of vLLM's options: whether a value follows it, several may, and whether `--no-NAME` exists."""
+
+    takes_value: bool
+    several: bool = False
+    negatable: bool = False
+
+
+def split(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Takes our own `--config-file` out of the arguments: its value, or None, and the rest."""
+    path: str | None = None
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name != contract.ARG_CONFIG_FILE:
+            rest.append(word)
+            continue
+        path = value if equals else next(words, None)
+        if not path:
+            raise InputError(field=name, rule="the path of a file follows", found="nothing")
+    return path, rest
+
+
+def resolve(argv: Sequence[str], config: ConfigFile, options: Mapping[str, Option]) -> list[str]:
+    """The complete arguments for vLLM: our defaults, then `argv`, then the file, of which the last counts.
+
+    Raises InputError for an option that vLLM does not have, with the names most like it.
+    """
+    for word in argv:
+        _check_known(word, options)
+    given = {_plain(word) for word in argv if word.startswith("--")} | {key.replace("_", "-") for key in config.vllm}
+    defaults: list[str] = []
+    if _plain(contract.ARG_PORT) not in given:
+        defaults += [contract.ARG_PORT, str(contract.PORT)]
+    if _plain(contract.ARG_LOAD_FORMAT) not in given:
+        # Weights are untrusted input: without this vLLM falls back to pickled files where there are no safetensors.
+        defaults += [contract.ARG_LOAD_FORMAT, "safetensors"]
+    from_file = [word for key, value in config.vllm.items() for word in words_for(key, value, options)]
+    return [*defaults, *argv, *from_file, "--middleware", CHAT_MIDDLEWARE]
+
+
+def last(words: Sequence[str], name: str) -> str | None:
+    """The value that counts of an option given once or more, as `--name value` or `--name=value`."""
+    value = None
+    for index, word in enumerate(words):
+        head, equals, tail = word.partition("=")
+        if head == name:
+            value = tail if equals else next(iter(words[index + 1 : index + 2]), None)
+    return value
+
+
+def words_for(key: str, value: Any, options: Mapping[str, Option]) -> list[str]:
+    """The words of one entry of the file: `enforce-eager: true` → `--enforce-eager`; a map becomes JSON."""
+    field = f"{contract.CONFIG_SECTION}.{key}"
+    name = key.replace("_", "-")
+    option = options.get(name.partition(".")[0])
+    if option is None:
+        raise _config(field, "an option of vLLM, without dashes in front", "an unknown name", nearest(name, options))
+    if name in FIXED:
+        raise _config(field, "not set by a file, as Service and probes depend on it", shown(value), "leave it out")
+    if value is None:
+        raise _config(field, "a value", "nothing", "give one or leave the key out")
+    if not option.takes_value:
+        return _flag(field, name, value, option)
+    if isinstance(value, list) and option.several:
+        return [f"--{name}", *(_text(one) for one in value)]
+    text = _text(value)
+    return [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+
+
+def _flag(field: str, name: str, value: Any, option: Option) -> list[str]:
+    wanted = {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(wanted, bool):
+        raise _config(field, "true or false", shown(value), "")
+    if wanted:
+        return [f"--{name}"]
+    return [f"--no-{name}"] if option.negatable else []
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool | dict | list):
+        return json.dumps(value)
+    return str(value)
+
+
+def _plain(word: str) -> str:
+    return word.partition("=")[0].removeprefix("--").replace("_", "-")
+
+
+def _check_known(word: str, options: Mapping[str, Option]) -> None:
+    if not word.startswith("--") or word == "--":
+        return
+    name = _plain(word).partition(".")[0]
+    positive = name.removeprefix("no-")
+    if name in options or (positive in options and options[positive].negatable):
+        return
+    known = [f"--{one}" for one in (*options, contract.ARG_CONFIG_FILE.removeprefix("--"))]
+    remedy = nearest(f"--{name}", known)
+    raise InputError(
+        field=f"--{name}", rule="an option of vLLM or --config-file", found="an unknown name", remedy=remedy
+    )
+
+
+def _config(field: str, rule: str, found: str, remedy: str) -> InputError:
+    return InputError(field=field, rule=rule, found=found, remedy=remedy, exit_code=contract.EXIT_CONFIG)
