@@ -27,7 +27,7 @@ class ProviderError(Exception):
 class InsufficientCapacity(ProviderError):  # noqa: N818 - the wire name of the condition's reason
     """The request is right and the cloud has no room for it now: sold out, over quota, or at a configured limit."""
 
-    reason = "InsufficientCapacity"
+    reason = "InsufficientCapacityError"
 
 
 class NodeClassNotReady(ProviderError):  # noqa: N818 - the wire name of the condition's reason

@@ -17,7 +17,7 @@ from attrs import field, frozen
 from kaito_controller.providers.protocol import CloudProvider
 
 if TYPE_CHECKING:
-    from kaito_controller.catalog.model import Catalog
+    from kaito_controller.catalog.loader import Catalog
     from kaito_controller.machinery.cache import Cache
     from kaito_controller.machinery.client import Client
     from kaito_controller.machinery.clock import Clock

@@ -1,0 +1,1 @@
+"""The node provisioner: turns NodeClaims into registered, initialized Nodes, and back."""

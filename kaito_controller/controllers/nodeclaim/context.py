@@ -1,0 +1,102 @@
+"""What every part of the node provisioner works with: the cluster, its caches, the cloud, time and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from kaito_controller.api.nodeclaim import NODE_CLAIMS, NodeClaim
+from kaito_controller.controllers.nodeclaim import managed
+from kaito_controller.controllers.nodeclaim.metrics import NodeClaimMetrics
+from kaito_controller.controllers.nodeclaim.timing import Timing
+from kaito_controller.kube import metadata
+from kaito_controller.kube.core import NODES
+from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.resource import Resource
+from kaito_controller.kube.serde import structure
+from kaito_controller.machinery.cache import Cache
+from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.clock import Clock
+from kaito_controller.machinery.errors import is_conflict, is_not_found
+from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.informer import Informer
+from kaito_controller.providers.protocol import CloudProvider
+
+BY_PROVIDER_ID = "providerID"
+
+
+@frozen(kw_only=True)
+class Context:
+    """Reads come from the caches, writes go to the server and are remembered, so that no older cache is believed."""
+
+    client: Client
+    cache: Cache
+    clock: Clock
+    events: EventRecorder
+    provider: CloudProvider
+    metrics: NodeClaimMetrics
+    timing: Timing
+
+    @property
+    def claims(self) -> Informer:
+        """The cache of all NodeClaims, indexed by provider ID."""
+        return self.cache.informer(NODE_CLAIMS)
+
+    @property
+    def nodes(self) -> Informer:
+        """The cache of all Nodes, indexed by provider ID."""
+        return self.cache.informer(NODES)
+
+    def index(self) -> None:
+        """Add the indexes that this controller reads by; once, before the caches start."""
+        self.claims.add_index(BY_PROVIDER_ID, lambda claim: _present(managed.claimed_provider_id(claim)))
+        self.nodes.add_index(BY_PROVIDER_ID, lambda node: _present(managed.provider_id(node)))
+
+    def claims_of(self, provider_id: str) -> list[Object]:
+        """The managed claims whose machine has this provider ID."""
+        found = self.claims.store.by_index(BY_PROVIDER_ID, provider_id) if provider_id else []
+        return [claim for claim in found if managed.is_managed(claim, self.provider.node_classes)]
+
+    def nodes_of(self, provider_id: str) -> Sequence[Object]:
+        """The Nodes that this machine joined as: one, unless something is wrong."""
+        return self.nodes.store.by_index(BY_PROVIDER_ID, provider_id) if provider_id else []
+
+    async def patch(
+        self, resource: Resource, name: str, patch: Mapping[str, Any], *, subresource: str = ""
+    ) -> Object | None:
+        """Merge a patch into a cluster-scoped object and remember the write; None when the object is gone."""
+        try:
+            written = await self.client.merge_patch(resource, name, None, patch, subresource=subresource)
+        except Exception as error:
+            if is_not_found(error):
+                return None
+            raise
+        self.cache.written(resource, written)
+        return written
+
+    async def delete(self, resource: Resource, obj: Object) -> None:
+        """Ask for the deletion of this very cluster-scoped object; one that is gone or replaced is fine."""
+        try:
+            await self.client.delete(resource, metadata.name(obj), uid=metadata.uid(obj))
+        except Exception as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                raise
+
+    async def drop_finalizer(self, resource: Resource, obj: Object, finalizer: str) -> None:
+        """Remove a finalizer; nothing happens when it, or the object, is gone."""
+        kept = [one for one in metadata.finalizers(obj) if one != finalizer]
+        if len(kept) == len(metadata.finalizers(obj)):
+            return
+        head = {"finalizers": kept, "resourceVersion": metadata.resource_version(obj)}
+        await self.patch(resource, metadata.name(obj), {"metadata": head})
+
+
+def typed(claim: Object) -> NodeClaim:
+    """The claim as a typed value."""
+    return structure(NodeClaim, claim)
+
+
+def _present(value: str) -> list[str]:
+    return [value] if value else []

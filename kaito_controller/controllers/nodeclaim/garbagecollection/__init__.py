@@ -1,0 +1,1 @@
+"""Claims whose machine is gone, and machines whose claim is gone."""
