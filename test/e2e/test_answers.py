@@ -28,11 +28,11 @@ def test_another_pod_reaches_the_service_by_its_dns_name(quickstart: UserSession
     """Cluster DNS resolves the Service and the pod's headless name from inside the serving pod."""
     probe = (
         "import urllib.request as u\n"
-        "for host in ('tiny-phi3', 'tiny-phi3.default.svc.cluster.local'):\n"
+        "for host in ('workspace-tiny-phi3', 'workspace-tiny-phi3.default.svc.cluster.local'):\n"
         "    print(u.urlopen(f'http://{host}/health', timeout=10).status)\n"
-        "print(u.urlopen('http://tiny-phi3-0.tiny-phi3-headless.default.svc.cluster.local:5000/health').status)\n"
+        "print(u.urlopen('http://workspace-tiny-phi3-0.workspace-tiny-phi3-headless.default.svc.cluster.local:5000/health').status)\n"
     )
-    assert quickstart.kubectl.run("exec", "tiny-phi3-0", "--", "/usr/bin/python3", "-c", probe).split() == ["200"] * 3
+    assert quickstart.kubectl.run("exec", "workspace-tiny-phi3-0", "--", "/usr/bin/python3", "-c", probe).split() == ["200"] * 3
 
 
 def test_a_second_run_reuses_everything(quickstart: UserSession) -> None:
@@ -46,7 +46,7 @@ def test_a_second_run_reuses_everything(quickstart: UserSession) -> None:
 
 def test_chat_refuses_what_it_does_not_understand(quickstart: UserSession) -> None:
     """A request without a prompt is refused with the field named, and the engine lives on."""
-    address = quickstart.kubectl.get("service", "tiny-phi3")["spec"]["clusterIP"]
+    address = quickstart.kubectl.get("service", "workspace-tiny-phi3")["spec"]["clusterIP"]
     refused = quickstart.shell(
         f"curl -s -w '\\n%{{http_code}}' http://{address}/chat -H 'Content-Type: application/json' -d '{{}}'"
     )

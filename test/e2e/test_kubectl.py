@@ -20,7 +20,7 @@ def test_columns_of_both_versions(quickstart: UserSession) -> None:
     alpha = quickstart.kubectl.run("get", "workspaces.v1alpha1.kaito.sh").splitlines()
     assert beta[0].split() == V1BETA1_COLUMNS
     assert alpha[0].split() == V1ALPHA1_COLUMNS
-    assert alpha[1].split()[:5] == ["tiny-phi3", "Standard_NC6s_v3", "True", "True", "True"]
+    assert alpha[1].split()[:5] == ["workspace-tiny-phi3", "Standard_NC6s_v3", "True", "True", "True"]
 
 
 def test_explain_reads_well(quickstart: UserSession) -> None:
@@ -34,7 +34,7 @@ def test_explain_reads_well(quickstart: UserSession) -> None:
 
 def test_describe_tells_the_story_in_events(quickstart: UserSession) -> None:
     """`kubectl describe workspace` lists what the operator did, in order, as events."""
-    text = quickstart.kubectl.run("describe", "workspace", "tiny-phi3")
+    text = quickstart.kubectl.run("describe", "workspace", "workspace-tiny-phi3")
     events = text[text.index("Events:") :]
     assert "NodeClaimCreated" in events
     assert events.index("NodeClaimCreated") < events.index("Ready")
@@ -50,8 +50,8 @@ def test_the_operator_may_not_read_secrets(quickstart: UserSession) -> None:
 
 def test_the_serving_pod_is_not_root(quickstart: UserSession) -> None:
     """The engine's process runs under an ordinary user without privileges."""
-    spec = quickstart.kubectl.get("pod", "tiny-phi3-0")["spec"]
-    user = quickstart.kubectl.run("exec", "tiny-phi3-0", "--", "/usr/bin/id", "-u").strip()
+    spec = quickstart.kubectl.get("pod", "workspace-tiny-phi3-0")["spec"]
+    user = quickstart.kubectl.run("exec", "workspace-tiny-phi3-0", "--", "/usr/bin/id", "-u").strip()
     assert user != "0"
     assert spec["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
 
