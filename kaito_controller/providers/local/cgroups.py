@@ -1,4 +1,4 @@
-"""The control groups of a cluster's nodes: `/kaito/<cluster>/<node>` in every hierarchy that the machine has.
+"""The control groups of a cluster's nodes: `/kaito/<group>/<node>` in every hierarchy that the machine has.
 
 Both layouts are served: one tmpfs with a folder per version 1 controller (and perhaps a version 2 one beside them),
 or a single version 2 hierarchy.
@@ -43,7 +43,7 @@ def hierarchies(mounts: Path = _MOUNTS) -> tuple[Hierarchy, ...]:
     return tuple(found)
 
 
-def join(cluster: str, node: str) -> None:
+def join(group: str, node: str) -> None:
     """Make the node's groups and move the calling process into them.
 
     The groups of the process's own hierarchy of origin are left behind, so limits somebody set on its parents (as a
@@ -51,7 +51,7 @@ def join(cluster: str, node: str) -> None:
     """
     for hierarchy in hierarchies():
         folder = hierarchy.folder
-        for part in (_ROOT, cluster, node):
+        for part in (_ROOT, group, node):
             folder = folder / part
             folder.mkdir(exist_ok=True)
             _inherit_cpus(folder)
@@ -75,7 +75,7 @@ def enter_daemons() -> None:
             _delegate(hierarchy.folder)
 
 
-def remove(cluster: str, node: str | None = None, *, timeout_s: float = 10.0) -> None:
+def remove(group: str, node: str | None = None, *, timeout_s: float = 10.0) -> None:
     """Remove the groups of a node, or of all nodes of a cluster; parents go when nothing else is in them.
 
     Raises OSError when a group still has processes after `timeout_s`: they are ended before this is called, but the
@@ -84,10 +84,10 @@ def remove(cluster: str, node: str | None = None, *, timeout_s: float = 10.0) ->
     deadline = time.monotonic() + timeout_s
     for hierarchy in hierarchies():
         top = hierarchy.folder / _ROOT
-        target = top / cluster / node if node else top / cluster
+        target = top / group / node if node else top / group
         for folder in _deepest_first(target):
             _remove_empty(folder, deadline)
-        for parent in (top / cluster, top):
+        for parent in (top / group, top):
             if parent.is_dir() and not any(entry.is_dir() for entry in parent.iterdir()):
                 _remove_empty(parent, deadline)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,16 @@ from attrs import field, frozen
 
 from kaito_controller.providers.local.addresses import AddressPlan
 from kaito_controller.providers.local.pki import KeyPair
+
+
+def group_name(name: str, state_dir: Path) -> str:
+    """The name of a cluster's control group: its own, and a mark of its folder, for two may have one name in two."""
+    return f"{name}-{hashlib.sha256(str(state_dir).encode()).hexdigest()[:6]}"
+
+
+def owner_name(name: str, state_dir: Path) -> str:
+    """What the cluster signs its bridge with, for a person who looks at links to read."""
+    return f"kaito-controller cluster {name} in {state_dir}"
 
 
 class BadClusterFile(ValueError):  # noqa: N818 - named for what it is, as a person meets it
@@ -66,6 +77,11 @@ class LocalCluster:
             raise BadClusterFile(
                 f"--local-cluster: {path} is malformed ({error}): hack/cluster down, then up"
             ) from error
+
+    @property
+    def group(self) -> str:
+        """The control group that holds the groups of its nodes."""
+        return group_name(self.name, self.state_dir)
 
     @property
     def nodes_folder(self) -> Path:

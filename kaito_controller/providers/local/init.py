@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from kaito_controller.providers.local import cgroups, host_network, mounts, programs
-from kaito_controller.providers.local.emulated_gpus import EmulatedGpus
-from kaito_controller.providers.local.node_files import CONFIG, CONTAINERD_SOCKET, INSIDE
+from kaito_controller.providers.local.emulated_devices import EmulatedDevices
+from kaito_controller.providers.local.layout import CONFIG, CONTAINERD_SOCKET, INSIDE, LOGS, START
 from kaito_controller.providers.local.processes import ProcessId
 from kaito_controller.providers.local.supervisor import Supervisor
 from kaito_controller.providers.local.syscalls import CLONE_NEWCGROUP, unshare
@@ -37,7 +37,7 @@ _RUNTIME_TIMEOUT_S = 60.0
 def main(arguments: list[str]) -> int:
     """Be the node whose folder is the one argument."""
     folder = Path(arguments[0])
-    start: dict[str, Any] = json.loads((folder / CONFIG / "start.json").read_text())
+    start: dict[str, Any] = json.loads((folder / CONFIG / START).read_text())
     # /proc is still the host's, so this is who we are out there.
     identity = ProcessId.of(int(Path("/proc/self").readlink().name))
     if identity is None:
@@ -50,25 +50,26 @@ def main(arguments: list[str]) -> int:
     except (OSError, host_network.NetworkProblem) as error:
         _say(json.dumps({"error": str(error)}))
         return 1
-    supervisor = Supervisor(logs=INSIDE / "logs")
+    supervisor = Supervisor(logs=INSIDE / LOGS)
     supervisor.start("containerd", start["programs"]["containerd"])
-    _let_go(INSIDE / "logs" / "init.log")
+    _let_go(INSIDE / LOGS / "init.log")
     _await_socket(CONTAINERD_SOCKET, supervisor)
     _load_images(start["images"])
     supervisor.start("kubelet", start["programs"]["kubelet"])
     supervisor.start("kube-proxy", start["programs"]["kube-proxy"])
-    if start["gpus"]:
-        EmulatedGpus(node=start["node"], server=start["server"], count=start["gpus"], config=INSIDE / CONFIG).begin()
+    if start["devices"]:
+        kept = {"node": start["node"], "server": start["server"], "config": INSIDE / CONFIG}
+        EmulatedDevices(counts=start["devices"], **kept).begin()
     supervisor.run()
     return 0
 
 
 def _settle(folder: Path, start: dict[str, Any]) -> None:
-    cgroups.join(start["cluster"], start["node"])
+    cgroups.join(start["group"], start["node"])
     unshare(CLONE_NEWCGROUP)
     mounts.prepare(folder)
     cgroups.enter_daemons()
-    (INSIDE / "logs").mkdir(exist_ok=True)
+    (INSIDE / LOGS).mkdir(exist_ok=True)
     socket.sethostname(start["node"])
     _network(start)
     os.environ.clear()

@@ -28,7 +28,8 @@ class MachineSpec:
     """One machine: the name of its node, who asked for it, and what the node says about itself.
 
     `claim_uid` is empty for the base nodes of a cluster, which no NodeClaim asked for. `number` is its place in the
-    address plan. `gpus` is how many `nvidia.com/gpu` the node pretends to have. `created_at` is RFC 3339.
+    address plan. `devices` are those the node pretends to have, by resource (`nvidia.com/gpu`). `images` are archives
+    it loads besides those of every node. `created_at` is RFC 3339.
     """
 
     name: str
@@ -37,7 +38,8 @@ class MachineSpec:
     claim_uid: str = ""
     labels: Mapping[str, str] = field(factory=dict)
     taints: tuple[Taint, ...] = ()
-    gpus: int = 0
+    devices: Mapping[str, int] = field(factory=dict)
+    images: tuple[str, ...] = ()
     created_at: str = ""
     deleting: bool = False
 
@@ -51,7 +53,8 @@ class MachineSpec:
         try:
             document: dict[str, Any] = json.loads((folder / FILE).read_text())
             taints = tuple(Taint(**taint) for taint in document.pop("taints"))
-            return cls(taints=taints, **document)
+            images = tuple(document.pop("images"))
+            return cls(taints=taints, images=images, **document)
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             return None
 

@@ -25,7 +25,8 @@ from attrs import evolve, frozen
 import kaito_controller
 from kaito_controller.providers.local import addresses, cgroups, host_network, node_files, programs
 from kaito_controller.providers.local import files as whole_files
-from kaito_controller.providers.local.cluster import LocalCluster
+from kaito_controller.providers.local.cluster import LocalCluster, group_name, owner_name
+from kaito_controller.providers.local.layout import LOGS
 from kaito_controller.providers.local.machine_spec import MachineSpec, Taint
 from kaito_controller.providers.local.processes import ProcessId
 
@@ -39,7 +40,12 @@ class MachineProblem(RuntimeError):  # noqa: N818 - named for what it is
 
 
 class MachineLimit(RuntimeError):  # noqa: N818 - named for what it is
-    """There are as many machines as there may be."""
+    """There are as many machines as there may be: what was found, and what makes room."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(f"{message} {remedy}")
+        self.message = message
+        self.remedy = remedy
 
 
 @frozen(kw_only=True)
@@ -58,7 +64,7 @@ class Machine:
     @property
     def logs(self) -> tuple[Path, ...]:
         """The log files of its programs."""
-        return tuple(sorted((self.folder / "logs").glob("*.log")))
+        return tuple(sorted((self.folder / LOGS).glob("*.log")))
 
 
 @frozen(kw_only=True)
@@ -70,12 +76,11 @@ class Machines:
     def all(self) -> list[Machine]:
         """Return every machine that has a state folder, by number."""
         folder = self.cluster.nodes_folder
-        found = [self._read(entry) for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-        return sorted((machine for machine in found if machine), key=lambda machine: machine.spec.number)
+        return sorted(_read_all(folder), key=lambda machine: machine.spec.number)
 
     def find(self, name: str) -> Machine | None:
         """Return the machine of this name, or None."""
-        return self._read(self.cluster.nodes_folder / name)
+        return _read(self.cluster.nodes_folder / name)
 
     def start(
         self,
@@ -85,13 +90,15 @@ class Machines:
         claim_uid: str = "",
         labels: Mapping[str, str] | None = None,
         taints: Sequence[Taint] = (),
-        gpus: int = 0,
+        devices: Mapping[str, int] | None = None,
+        images: Sequence[Path] = (),
         limit: int | None = None,
     ) -> Machine:
         """Start the machine `name`, or return the one that already runs for the same claim.
 
         It returns when the node's own first process runs with its network; the node registers some seconds later.
-        A machine that died is started again in its old place, with nothing kept on it. `limit` bounds how many
+        A machine that died is started again in its old place, with nothing kept on it. `devices` are those it pretends
+        to have, by resource; `images` are archives it loads besides those of every node; `limit` bounds how many
         machines with a claim there may be. Raises `MachineLimit`, `MachineProblem`, `MissingProgram`.
         """
         programs.require()
@@ -108,7 +115,8 @@ class Machines:
                 claim_uid=claim_uid,
                 labels=dict(labels or {}),
                 taints=tuple(taints),
-                gpus=gpus,
+                devices=dict(devices or {}),
+                images=tuple(map(str, images)),
                 created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             )
             return self._launch(spec)
@@ -127,31 +135,19 @@ class Machines:
             if machine:
                 self._remove(machine)
 
-    def stop_all(self) -> None:
-        """End every machine of the cluster, and remove what crashed ones left: folders and control groups."""
-        with self._locked():
-            for machine in self.all():
-                self._remove(machine)
-            shutil.rmtree(self.cluster.nodes_folder, ignore_errors=True)
-            cgroups.remove(self.cluster.name)
-
-    def _read(self, folder: Path) -> Machine | None:
-        spec = MachineSpec.load(folder)
-        return Machine(spec=spec, folder=folder, process=_load_process(folder)) if spec else None
-
     def _free_number(self, claim_uid: str, limit: int | None) -> int:
         others = self.all()
         claimed = [machine for machine in others if machine.spec.claim_uid]
         if claim_uid and limit is not None and len(claimed) >= limit:
             names = ", ".join(machine.spec.name for machine in claimed)
             raise MachineLimit(
-                f"this machine carries at most {limit} nodes at a time and has {len(claimed)} ({names}): delete a "
-                "Workspace that no longer needs its node, or raise --local-max-nodes"
+                f"The local provider makes at most {limit} nodes at a time and there are {len(claimed)} ({names}).",
+                "Delete a Workspace that no longer needs its node, or raise --local-max-nodes.",
             )
         taken = {machine.spec.number for machine in others}
         number = next((n for n in range(1, addresses.NODES + 1) if n not in taken), None)
         if number is None:
-            raise MachineLimit(f"the address plan of this cluster has room for {addresses.NODES} nodes: delete one")
+            raise MachineLimit(f"The address plan has room for {addresses.NODES} nodes.", "Delete one of them.")
         return number
 
     def _launch(self, spec: MachineSpec) -> Machine:
@@ -218,13 +214,9 @@ class Machines:
 
     def _remove(self, machine: Machine) -> None:
         evolve(machine.spec, deleting=True).save(machine.folder)
-        if machine.process and not machine.process.end(signal.SIGKILL, timeout_s=_END_TIMEOUT_S):
-            raise MachineProblem(
-                f"machine {machine.spec.name}: process {machine.process.pid} has not ended {_END_TIMEOUT_S:g} s after "
-                "SIGKILL: it waits for a device; try again later"
-            )
+        _end(machine)
         host_network.detach(self.cluster.plan.node(machine.spec.number))
-        cgroups.remove(self.cluster.name, machine.spec.name)
+        cgroups.remove(self.cluster.group, machine.spec.name)
         shutil.rmtree(machine.folder)
         self._route_services()
 
@@ -233,12 +225,49 @@ class Machines:
         first = self.cluster.plan.node(running[0].spec.number) if running else None
         host_network.route_services(self.cluster.plan, first)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.cluster.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self.cluster.state_dir / "machines.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return _locked(self.cluster.state_dir)
+
+
+def clear(name: str, state_dir: Path) -> None:
+    """End every machine of a cluster and remove all that they are or crashed ones left, the cluster's bridge included.
+
+    It needs only the cluster's name and folder, so that it works when nothing else of the cluster can be read.
+    """
+    with _locked(state_dir):
+        for machine in _read_all(state_dir / "nodes"):
+            _end(machine)
+        host_network.release(owner_name(name, state_dir))
+        cgroups.remove(group_name(name, state_dir))
+        if (state_dir / "nodes").exists():
+            shutil.rmtree(state_dir / "nodes")
+    (state_dir / "machines.lock").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(state_dir: Path) -> Iterator[None]:
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (state_dir / "machines.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _read_all(folder: Path) -> list[Machine]:
+    found = [_read(entry) for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    return [machine for machine in found if machine]
+
+
+def _read(folder: Path) -> Machine | None:
+    spec = MachineSpec.load(folder)
+    return Machine(spec=spec, folder=folder, process=_load_process(folder)) if spec else None
+
+
+def _end(machine: Machine) -> None:
+    if machine.process and not machine.process.end(signal.SIGKILL, timeout_s=_END_TIMEOUT_S):
+        raise MachineProblem(
+            f"machine {machine.spec.name}: process {machine.process.pid} has not ended {_END_TIMEOUT_S:g} s after "
+            "SIGKILL: it waits for a device; try again later"
+        )
 
 
 def _load_process(folder: Path) -> ProcessId | None:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from kaito_controller.providers.local import cgroups
-from kaito_controller.providers.local.node_files import INSIDE
+from kaito_controller.providers.local.layout import DATA, INSIDE
 from kaito_controller.providers.local.syscalls import (
     MS_BIND,
     MS_NODEV,
@@ -58,9 +58,9 @@ def prepare(folder: Path) -> None:
     for tree in ("/var/lib", "/var/log"):
         _layer(tree)
     for part, place in BINDS.items():
-        (INSIDE / "data" / part).mkdir(parents=True, exist_ok=True, mode=0o755)
+        (INSIDE / DATA / part).mkdir(parents=True, exist_ok=True, mode=0o755)
         Path(place).mkdir(exist_ok=True)
-        mount(f"{INSIDE}/data/{part}", place, flags=MS_BIND)
+        mount(f"{INSIDE}/{DATA}/{part}", place, flags=MS_BIND)
     mount("none", "/var/lib/kubelet", flags=MS_SHARED | MS_REC)
     _mask_sysctls()
 

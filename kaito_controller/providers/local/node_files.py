@@ -11,13 +11,9 @@ from typing import Any
 from kaito_controller.providers.local import files, pki, programs
 from kaito_controller.providers.local.addresses import NodeAddresses
 from kaito_controller.providers.local.cluster import LocalCluster
+from kaito_controller.providers.local.layout import CONFIG, CONTAINERD_SOCKET, INSIDE, START
 from kaito_controller.providers.local.machine_spec import MachineSpec, kubelet_may_set
 
-INSIDE = Path("/run/node")
-"""Where a node finds its own folder."""
-
-CONFIG = "config"
-CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 MAX_PODS = 32
 
 
@@ -47,16 +43,16 @@ def write(cluster: LocalCluster, spec: MachineSpec, folder: Path) -> None:
     files.write(config / "containerd.toml", containerd_configuration().encode())
     start = {
         "node": spec.name,
-        "cluster": cluster.name,
+        "group": cluster.group,
         "address": f"{addresses.address}/{cluster.plan.node_cidr.prefixlen}",
         "gateway": str(cluster.plan.host_address),
         "peers": {str(n.pod_cidr): str(n.address) for n in cluster.plan.nodes() if n.number != spec.number},
-        "images": [str(image) for image in cluster.images],
+        "images": [*map(str, cluster.images), *spec.images],
         "server": cluster.server_from_nodes,
-        "gpus": spec.gpus,
+        "devices": dict(spec.devices),
         "programs": commands(cluster, spec, addresses),
     }
-    files.write_json(config / "start.json", start)
+    files.write_json(config / START, start)
 
 
 def commands(cluster: LocalCluster, spec: MachineSpec, addresses: NodeAddresses) -> dict[str, list[str]]:
@@ -140,6 +136,7 @@ def proxy_configuration(cluster: LocalCluster, spec: MachineSpec) -> dict[str, A
         # The limits of connection tracking belong to the whole machine: zero leaves them alone.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         "metricsBindAddress": "127.0.0.1:10249",
+        "nodePortAddresses": ["primary"],
     }
 
 

@@ -12,29 +12,29 @@ import json
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
-RESOURCE = "nvidia.com/gpu"
 _UNTIL_THERE_S = 0.2
 _AFTERWARDS_S = 15.0
 
 
 @frozen(kw_only=True)
-class EmulatedGpus:
-    """Keeps `count` of nvidia.com/gpu in the status of `node`, with the kubelet's certificate from `config`."""
+class EmulatedDevices:
+    """Keeps `counts` by resource (`nvidia.com/gpu`) in the status of `node`, with the kubelet's certificate."""
 
     node: str
     server: str
-    count: int
+    counts: Mapping[str, int]
     config: Path
 
     def begin(self) -> None:
         """Start doing so, in the background, for as long as this process lives."""
-        threading.Thread(target=self._keep, name="emulated-gpus", daemon=True).start()
+        threading.Thread(target=self._keep, name="emulated-devices", daemon=True).start()
 
     def _keep(self) -> None:
         while True:
@@ -45,13 +45,13 @@ class EmulatedGpus:
             time.sleep(_AFTERWARDS_S if there else _UNTIL_THERE_S)
 
     def _ensure(self) -> bool:
-        """Look, and write when the count is not there; True when it is, False while there is no node."""
+        """Look, and write when a count is not there; True when all are, False while there is no node."""
         path = f"/api/v1/nodes/{self.node}"
         status, node = self._call("GET", path)
         if status != http.client.OK:
             return False
-        if missing_count(node, self.count):
-            status, _ = self._call("PATCH", f"{path}/status", {"status": gpu_status(self.count)})
+        if is_missing(node, self.counts):
+            status, _ = self._call("PATCH", f"{path}/status", {"status": device_status(self.counts)})
         return status == http.client.OK
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
@@ -68,12 +68,16 @@ class EmulatedGpus:
             connection.close()
 
 
-def gpu_status(count: int) -> dict[str, dict[str, str]]:
-    """The part of a node's status that says it has `count` GPUs, all of them free to be allocated."""
-    return {"capacity": {RESOURCE: str(count)}, "allocatable": {RESOURCE: str(count)}}
+def device_status(counts: Mapping[str, int]) -> dict[str, dict[str, str]]:
+    """The part of a node's status that says it has these devices, all of them to be allocated."""
+    quantities = {resource: str(count) for resource, count in counts.items()}
+    return {"capacity": quantities, "allocatable": quantities}
 
 
-def missing_count(node: dict[str, Any], count: int) -> bool:
-    """Whether a node's status does not say what `gpu_status` does."""
+def is_missing(node: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
+    """Whether a node's status does not say what `device_status` does."""
     status = node.get("status", {})
-    return any(status.get(part, {}).get(RESOURCE) != str(count) for part in ("capacity", "allocatable"))
+    wanted = device_status(counts)
+    return any(
+        status.get(part, {}).get(resource) != value for part in wanted for resource, value in wanted[part].items()
+    )
