@@ -340,7 +340,8 @@ class ControlPlane:
             "manage-all-nodes": "false",
             "manage-nodes-with-annotation-selector": f"{SIMULATED}=fake",
             "node-ip": self.network.address,
-            "cidr": self.network.pod_cidr,
+            # Nobody routes to simulated pods: the range that is set aside for benchmarks cannot be taken by anybody.
+            "cidr": "198.18.0.1/15",
             "node-lease-duration-seconds": 40,
         }
         return _flags(flags)

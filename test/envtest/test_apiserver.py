@@ -85,6 +85,6 @@ def test_simulated_nodes_run_pods(cluster: APIServer, cluster_namespace: str) ->
     cluster.kubectl("wait", "job/job", "--for=condition=Complete", "--timeout=30s", namespace)
     ready = cluster.get("pod", "set-0", namespace)
     assert ready["spec"]["nodeName"] == "simulated-1"
-    assert ready["status"]["podIP"].startswith("10.")
+    assert ready["status"]["podIP"].startswith("198.1")
     assert cluster.get("node", "simulated-1")["status"]["capacity"]["nvidia.com/gpu"] == "2"
     cluster.kubectl("delete", "statefulset/set", "pod/set-0", "--timeout=30s", "--ignore-not-found", namespace)
