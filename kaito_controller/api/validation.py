@@ -183,9 +183,13 @@ _IDLE_FIELDS: Mapping[str, Callable[[Workspace], bool]] = {
     ),
     "inference.adapters": lambda workspace: workspace.inference is not None and bool(workspace.inference.adapters),
     "tuning": lambda workspace: workspace.tuning is not None,
+    f"metadata.annotations[{labels.RUNTIME}]": lambda workspace: (
+        workspace.metadata.annotations.get(labels.RUNTIME, "vllm") != "vllm"
+    ),
 }
 
 _IDLE_ANNOTATIONS = (
+    labels.BYPASS_RESOURCE_CHECKS,
     labels.NODE_CLASS_NAME,
     labels.PERFORMANCE_MODE,
     labels.USE_LOCAL_WEIGHTS,

@@ -8,7 +8,8 @@ what we own or as a merge patch, so that fields unknown to these classes are nev
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
@@ -193,7 +194,8 @@ def _fault(kind: Any, value: Any, path: str) -> tuple[str, str, str] | None:
 
 def _nested(kind: Any, value: Any, path: str) -> tuple[str, str, str] | None:
     """The fault inside a value that is itself an object, a list or a map; None when the value as a whole is wrong."""
-    for option in (kind, *get_args(kind)):
+    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    for option in options:
         if attrs.has(option) and isinstance(value, Mapping):
             return _locate(option, value, ValueError(""), path)
     if _is_array(kind) and isinstance(value, list | tuple):

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kaito_controller.api import validation
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.kube.serde import structure
+
+PRESET: dict[str, Any] = {"preset": {"name": "tiny-phi3"}}
+NODES: dict[str, Any] = {"instanceType": "Standard_NC6s_v3", "labelSelector": {"matchLabels": {"apps": "x"}}}
+DATA: dict[str, Any] = {"input": {"image": "a/b:1"}, "output": {"volumeSource": {"emptyDir": {}}}}
+
+
+def adapter(**change: Any) -> dict[str, Any]:
+    return {"source": {"name": "hat", "image": "registry.example.com/hat:1"}, **change}
+
+
+def workspace(**parts: Any) -> Workspace:
+    return structure(Workspace, {"metadata": {"name": "w"}, "resource": NODES, **parts})
+
+
+def test_a_plain_workspace_has_no_problems_and_no_idle_fields():
+    """The form of the quick start is clean."""
+    plain = workspace(inference=PRESET)
+    assert validation.problems(plain) == ()
+    assert validation.unimplemented_fields(plain) == ()
+
+
+@pytest.mark.parametrize(
+    ("parts", "field", "found"),
+    [
+        ({}, "inference, tuning", "neither"),
+        ({"inference": PRESET, "tuning": DATA}, "inference, tuning", "both"),
+        ({"inference": {}}, "inference.preset, inference.template", "neither"),
+        ({"inference": {**PRESET, "template": {}}}, "inference.preset, inference.template", "both"),
+        ({"inference": PRESET, "resource": {"count": 0}}, "resource.count", "0"),
+        ({"tuning": DATA, "resource": {"count": 2}}, "resource.count", "2"),
+        (
+            {"inference": PRESET, "resource": {"instanceType": "x", "partition": {"mode": "mig"}}},
+            "resource.partition",
+            "instanceType 'x' beside it",
+        ),
+        ({"inference": {**PRESET, "adapters": [{}]}}, "inference.adapters[0].source", "nothing"),
+        (
+            {"inference": {**PRESET, "adapters": [adapter(source={"name": "A b", "image": "i"})]}},
+            "inference.adapters[0].source.name",
+            "'A b'",
+        ),
+        (
+            {"inference": {**PRESET, "adapters": [adapter(source={"name": "hat"})]}},
+            "inference.adapters[0].source",
+            "0 sources",
+        ),
+        (
+            {"inference": {**PRESET, "adapters": [adapter(strength="2")]}},
+            "inference.adapters[0].strength",
+            "'2'",
+        ),
+        (
+            {"inference": {**PRESET, "adapters": [adapter(strength="nan")]}},
+            "inference.adapters[0].strength",
+            "'nan'",
+        ),
+    ],
+)
+def test_a_broken_rule_is_told_with_field_and_what_was_found(parts, field, found):
+    """Each is also refused by the API server; an object may be older than its rules."""
+    (problem,) = validation.problems(workspace(**parts))
+    assert (field, found) == (problem.field, problem.found)
+    assert str(problem).startswith(f"{field}: ")
+
+
+def test_equal_adapter_names_are_told_of_each():
+    """Requests choose an adapter by its name."""
+    told = validation.problems(workspace(inference={**PRESET, "adapters": [adapter(), adapter()]}))
+    assert [one.field for one in told] == [f"inference.adapters[{index}].source.name" for index in (0, 1)]
+
+
+def test_more_than_ten_adapters_are_too_many():
+    """The number is told."""
+    adapters = [adapter(source={"name": f"hat-{index}", "image": "i"}) for index in range(11)]
+    (problem,) = validation.problems(workspace(inference={**PRESET, "adapters": adapters}))
+    assert problem.found == "11"
+
+
+@pytest.mark.parametrize(
+    ("parts", "path"),
+    [
+        ({"resource": {"preferredNodes": ["n"]}}, "resource.preferredNodes"),
+        ({"resource": {"partition": {"mode": "mig", "profile": "1g.10gb"}}}, "resource.partition"),
+        ({"inference": {"preset": {"name": "x", "accessMode": "private"}}}, "inference.preset.accessMode"),
+        (
+            {"inference": {"preset": {"name": "x", "presetOptions": {"image": "i"}}}},
+            "inference.preset.presetOptions.image",
+        ),
+        (
+            {"inference": {"preset": {"name": "x", "presetOptions": {"imagePullSecrets": ["s"]}}}},
+            "inference.preset.presetOptions.imagePullSecrets",
+        ),
+        ({"inference": {"template": {}}}, "inference.template"),
+        ({"inference": {**PRESET, "adapters": [adapter()]}}, "inference.adapters"),
+        ({"tuning": DATA}, "tuning"),
+        (
+            {"metadata": {"annotations": {"kaito.sh/performance-mode": "throughput"}}},
+            "metadata.annotations[kaito.sh/performance-mode]",
+        ),
+        (
+            {"metadata": {"annotations": {"kaito.sh/runtime": "transformers"}}},
+            "metadata.annotations[kaito.sh/runtime]",
+        ),
+        ({"metadata": {"labels": {"kaito.sh/inference-role": "decode"}}}, "metadata.labels[kaito.sh/inference-role]"),
+    ],
+)
+def test_a_field_that_does_nothing_yet_is_named(parts, path):
+    """Nothing is accepted in silence."""
+    assert validation.unimplemented_fields(workspace(**parts)) == (path,)
