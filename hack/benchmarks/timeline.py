@@ -1,0 +1,72 @@
+"""When things happened, as a client of the API server sees them: a `kubectl get --watch` a kind, stamped on arrival."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from attrs import define, field, frozen
+from local_cluster.kubectl import Kubectl
+
+TIMEOUT_S = 120.0
+
+
+@frozen(kw_only=True)
+class Seen:
+    """One line of a watch: the object's name, its columns, and the seconds on the monotonic clock at its arrival."""
+
+    name: str
+    columns: tuple[str, ...]
+    at: float
+
+
+@define
+class Watching:
+    """Watches one kind with the given JSONPath columns for as long as the context lasts."""
+
+    kubectl: Kubectl
+    kind: str
+    columns: tuple[str, ...] = ()
+    namespaced: bool = True
+    seen: list[Seen] = field(init=False, factory=list)
+    _process: subprocess.Popen[str] | None = field(init=False, default=None)
+    _changed: threading.Condition = field(init=False, factory=threading.Condition)
+
+    def __enter__(self) -> Self:
+        paths = "|".join(("{.metadata.name}", *self.columns))
+        command = [str(self.kubectl.binary), "--kubeconfig", str(self.kubectl.kubeconfig), "get", self.kind, "--watch"]
+        command += ["--output", f'jsonpath={paths}{{"\\n"}}', *(["--all-namespaces"] if self.namespaced else [])]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+    def first(self, holds: Callable[[Seen], bool], what: str) -> Seen:
+        """The first line for which ``holds``, waited for if need be. Raises TimeoutError, which names ``what``."""
+        deadline = time.monotonic() + TIMEOUT_S
+        with self._changed:
+            while True:
+                found = next((line for line in self.seen if holds(line)), None)
+                if found is not None:
+                    return found
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise TimeoutError(f"not seen in {TIMEOUT_S:.0f} s: {what}")
+
+    def _read(self) -> None:
+        if self._process is None or self._process.stdout is None:
+            return
+        for line in self._process.stdout:
+            name, *columns = line.rstrip("\n").split("|")
+            with self._changed:
+                self.seen.append(Seen(name=name, columns=tuple(columns), at=time.monotonic()))
+                self._changed.notify_all()
