@@ -1,0 +1,178 @@
+"""The Workspace controller: what wakes it, what it may do, and the table of contents of one reconcile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+import structlog
+from attrs import evolve
+
+from kaito_controller.api.nodeclaim import NODE_CLAIMS
+from kaito_controller.api.workspace import WORKSPACES
+from kaito_controller.catalog.loader import Catalog
+from kaito_controller.controllers.workspace import events, status
+from kaito_controller.controllers.workspace.plan import Plan, Settings, plan_workspace
+from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.steps.inference import InferenceStep
+from kaito_controller.controllers.workspace.steps.node_claims import NodeClaimsStep
+from kaito_controller.controllers.workspace.steps.revision import RevisionStep
+from kaito_controller.controllers.workspace.steps.service import ServiceStep
+from kaito_controller.controllers.workspace.termination import Termination
+from kaito_controller.controllers.workspace.verdict import Blocked, Notice, Outcome, StepResult
+from kaito_controller.controllers.workspace.views import Views
+from kaito_controller.controllers.workspace.writer import Writer
+from kaito_controller.kube import metadata
+from kaito_controller.kube.core import CONFIG_MAPS, CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
+from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.rbac import READ, Rule
+from kaito_controller.machinery.cache import Cache
+from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.clock import Clock
+from kaito_controller.machinery.errors import ApiError, is_not_found
+from kaito_controller.machinery.events import EventRecorder, EventType
+from kaito_controller.machinery.request import Request, Result
+
+STALE_RETRY_S: Final = 0.1
+MISSING_CONFIG_RETRY_S: Final = 1.0
+CONFIG_CHECK_S: Final = 60.0
+
+RULES: Final = (
+    Rule(resource=WORKSPACES, verbs=(*READ, "patch"), why="finalizer and revision marks"),
+    Rule(resource=WORKSPACES, subresource="status", verbs=("patch",)),
+    Rule(resource=WORKSPACES, subresource="finalizers", verbs=("update",), why="to own children that block deletion"),
+    Rule(resource=NODE_CLAIMS, verbs=(*READ, "create", "patch", "delete")),
+    Rule(resource=CONTROLLER_REVISIONS, verbs=(*READ, "create", "patch", "delete")),
+    Rule(resource=SERVICES, verbs=(*READ, "create", "patch")),
+    Rule(resource=STATEFUL_SETS, verbs=(*READ, "create", "patch", "delete")),
+    Rule(resource=NODES, verbs=READ),
+    Rule(resource=PODS, verbs=READ),
+    Rule(resource=CONFIG_MAPS, verbs=("get",), why="the ConfigMap of inference.config; never listed or watched"),
+)
+
+log = structlog.get_logger("controllers.workspace")
+
+
+class Step(Protocol):
+    """One thing to do about a plan."""
+
+    @property
+    def name(self) -> str:
+        """Under which the outcome is filed."""
+        ...
+
+    async def run(self, plan: Plan, snapshot: Snapshot) -> StepResult:
+        """Do it where it is not done yet."""
+        ...
+
+
+class WorkspaceController:
+    """Brings the world to what one Workspace asks for, and tells its user how far it is."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        cache: Cache,
+        recorder: EventRecorder,
+        clock: Clock,
+        catalog: Catalog,
+        settings: Settings,
+    ) -> None:
+        self.views = Views(cache, provisions=settings.provisions)
+        self._client = client
+        self._recorder = recorder
+        self._clock = clock
+        self._catalog = catalog
+        self._settings = settings
+        self._writer = Writer(client, cache)
+        self._termination = Termination(self._writer, client, clock)
+        self._node_claims = NodeClaimsStep(self._writer, cache, clock)
+        self._steps: Sequence[Step] = (
+            RevisionStep(self._writer),
+            self._node_claims,
+            ServiceStep(self._writer),
+            InferenceStep(self._writer),
+        )
+
+    async def reconcile(self, request: Request) -> Result:
+        """Drive one Workspace one step closer to what its spec asks for."""
+        if self.views.is_stale(request):
+            return Result.requeue(STALE_RETRY_S, "the cache does not show our own write yet")
+        snapshot = self.views.gather(request)
+        if snapshot is None:
+            self._node_claims.forget(request.key)
+            return Result.done()
+        if metadata.is_deleting(snapshot.raw):
+            return await self._terminate(snapshot)
+        snapshot = evolve(snapshot, config=await self._config(snapshot))
+        plan = plan_workspace(snapshot, self._catalog, self._settings)
+        outcome = await self._run(plan, snapshot)
+        after = status.project(snapshot, plan, outcome, now=self._clock.now())
+        await self._write_status(snapshot, after, outcome.notices)
+        return outcome.result()
+
+    async def _run(self, plan: Plan | Blocked, snapshot: Snapshot) -> Outcome:
+        """Run the steps in order; the first that fails ends the run, and the user reads why before anybody retries."""
+        results: dict[str, StepResult] = {"config": _look_at_config_again(snapshot)}
+        if isinstance(plan, Blocked):
+            return Outcome(steps=results)
+        for step in self._steps:
+            try:
+                results[step.name] = await step.run(plan, snapshot)
+            except ApiError as error:
+                results[step.name] = StepResult(error=error)
+            if results[step.name].error is not None:
+                break
+        return Outcome(steps=results)
+
+    async def _terminate(self, snapshot: Snapshot) -> Result:
+        after = status.project_deletion(snapshot.raw, now=self._clock.now())
+        await self._write_status(snapshot, after, ())
+        done = await self._termination.run(snapshot)
+        self._tell(snapshot.raw, done.notices)
+        return Outcome(steps={"termination": done}).result()
+
+    async def _write_status(self, snapshot: Snapshot, after: Object, notices: Iterable[Notice]) -> None:
+        """Write what changed, if anything did, and tell of it."""
+        before = snapshot.raw.get("status") or {}
+        patch = status.changed(before, after)
+        if patch:
+            try:
+                await self._writer.patch(snapshot.raw, {"status": patch}, subresource="status")
+            except ApiError as error:
+                if not is_not_found(error):
+                    raise
+        self._tell(snapshot.raw, (*notices, *events.told_by(snapshot.raw, {**snapshot.raw, "status": after})))
+
+    def _tell(self, raw: Object, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            kind: EventType = "Warning" if notice.warning else "Normal"
+            self._recorder.event(raw, kind, notice.reason, notice.note, action=notice.action or "Reconcile")
+            log.info("told", reason=str(notice.reason), note=notice.note)
+
+    async def _config(self, snapshot: Snapshot) -> Object | None:
+        """Read the ConfigMap of ``inference.config``: by name, because watching every ConfigMap would hold them all."""
+        name = _config_name(snapshot)
+        if not name:
+            return None
+        try:
+            return await self._client.get(CONFIG_MAPS, name, metadata.namespace(snapshot.raw))
+        except ApiError as error:
+            if is_not_found(error):
+                return None
+            raise
+
+
+def _config_name(snapshot: Snapshot) -> str:
+    inference = snapshot.workspace.inference if snapshot.workspace is not None else None
+    return inference.config if inference is not None else ""
+
+
+def _look_at_config_again(snapshot: Snapshot) -> StepResult:
+    """A ConfigMap is read, not watched: soon when it is missing, now and then when it may change."""
+    if not _config_name(snapshot):
+        return StepResult()
+    if snapshot.config is None:
+        return StepResult(requeue_after_s=MISSING_CONFIG_RETRY_S, why="the ConfigMap of inference.config is missing")
+    return StepResult(requeue_after_s=CONFIG_CHECK_S, why="the ConfigMap of inference.config may change")

@@ -1,0 +1,192 @@
+"""The decision: from what is wanted and what exists to what should exist, or to why nothing can. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Final
+
+from attrs import field, frozen
+
+from kaito_controller.api.reasons import Reason
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.catalog.loader import Catalog, UnknownInstanceType, UnknownPreset
+from kaito_controller.catalog.model import SKU, Preset, Runtime
+from kaito_controller.controllers.workspace import nodes, policies
+from kaito_controller.controllers.workspace.drift import stamped
+from kaito_controller.controllers.workspace.inference_config import InferenceConfig, read_config
+from kaito_controller.controllers.workspace.revision import Revision, revision_of
+from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.verdict import Blocked
+from kaito_controller.kube.metadata import Object
+from kaito_controller.sizing.disk import disk_bytes
+from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, Misfit, plan_inference
+from kaito_controller.workloads import inference, node_claim, service
+
+CONFIG_HASH_ANNOTATION: Final = "workspace.kaito.io/config-hash"
+
+_MISFITS: Final[Mapping[Misfit, Reason]] = {
+    Misfit.GPU_MEMORY: Reason.MODEL_DOES_NOT_FIT,
+    Misfit.CONTEXT: Reason.CONFIG_INVALID,
+    Misfit.ACCELERATOR: Reason.RUNTIME_UNSUPPORTED,
+    Misfit.NODE_COUNT: Reason.COUNT_TOO_SMALL,
+    Misfit.WEIGHTS: Reason.RUNTIME_UNSUPPORTED,
+}
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What the operator was started with, as far as a plan depends on it."""
+
+    runtime: Runtime
+    provisions: bool = True
+    node_class_group: str = "kaito.sh"
+    node_class_kind: str = "KaitoNodeClass"
+    node_image_family: str = "ubuntu"
+    runtime_parameters: Mapping[str, str] = field(factory=dict)
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What should exist for a Workspace: decisions as fields, the objects that follow from them as methods.
+
+    The objects carry the hash of themselves (see `drift`).
+    """
+
+    workspace: Workspace
+    settings: Settings
+    revision: Revision
+    preset: Preset
+    sku: SKU
+    inference: InferencePlan
+    config: InferenceConfig
+
+    @property
+    def provisions(self) -> bool:
+        """Whether nodes are made for this Workspace; else it runs on existing ones."""
+        return bool(self.workspace.resource.instance_type)
+
+    @property
+    def node_count(self) -> int:
+        """How many nodes the model runs on, which is also the number of pods."""
+        return self.inference.node_count
+
+    def claim_name(self, index: int) -> str:
+        """Return the name of the NodeClaim with this index."""
+        return node_claim.claim_name(self.workspace, index)
+
+    def claim(self, index: int) -> Object:
+        """Return the NodeClaim with this index."""
+        return node_claim.node_claim(
+            self.workspace,
+            index,
+            sku=self.sku,
+            node_class_group=self.settings.node_class_group,
+            node_class_kind=self.settings.node_class_kind,
+            storage_bytes=disk_bytes(self.preset),
+            image_family=self.settings.node_image_family,
+        )
+
+    @cached_property
+    def services(self) -> tuple[Object, ...]:
+        """Return the Service for users and the one for the pods."""
+        return tuple(
+            stamped(made) for made in (service.service(self.workspace), service.headless_service(self.workspace))
+        )
+
+    @cached_property
+    def stateful_set(self) -> Object:
+        """Return the workload. Its pods restart when the user's configuration changes, because it is read at start."""
+        made = inference.stateful_set(
+            self.workspace,
+            self.preset,
+            self.inference,
+            self.settings.runtime,
+            parameters=self.settings.runtime_parameters,
+            node_pins=node_claim.node_labels(self.workspace) if self.provisions else None,
+            revision=str(self.revision.number),
+        )
+        if self.config.digest:
+            template = made["spec"]["template"]["metadata"]
+            template["annotations"] = {**template.get("annotations", {}), CONFIG_HASH_ANNOTATION: self.config.digest}
+        return stamped(made)
+
+
+def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> Plan | Blocked:
+    """Decide what should exist for a Workspace: everything else follows from this value."""
+    workspace = policies.examine(snapshot, provisions=settings.provisions)
+    if isinstance(workspace, Blocked):
+        return workspace
+    preset = _preset(workspace, catalog)
+    if isinstance(preset, Blocked):
+        return preset
+    sku = _sku(workspace, snapshot, catalog)
+    if isinstance(sku, Blocked):
+        return sku
+    config = read_config(workspace, snapshot.config)
+    if isinstance(config, Blocked):
+        return config
+    sized = _sized(workspace, preset, sku, config, settings.runtime)
+    if isinstance(sized, Blocked):
+        return sized
+    return Plan(
+        workspace=workspace,
+        settings=settings,
+        revision=revision_of(snapshot.raw, snapshot.revisions),
+        preset=preset,
+        sku=sku,
+        inference=sized,
+        config=config,
+    )
+
+
+def _preset(workspace: Workspace, catalog: Catalog) -> Preset | Blocked:
+    wanted = workspace.inference.preset if workspace.inference is not None else None
+    name = wanted.name if wanted is not None else ""
+    try:
+        return catalog.preset(name)
+    except UnknownPreset as error:
+        return Blocked(
+            reason=Reason.UNKNOWN_PRESET,
+            message=f"inference.preset.name: {error}. Use one that kubectl kaito presets lists.",
+        )
+
+
+def _sku(workspace: Workspace, snapshot: Snapshot, catalog: Catalog) -> SKU | Blocked:
+    """Return the hardware: of the instance type, or of the existing nodes that match."""
+    wanted = workspace.resource.instance_type
+    if wanted:
+        try:
+            return catalog.sku(wanted)
+        except UnknownInstanceType as error:
+            return Blocked(
+                reason=Reason.UNKNOWN_INSTANCE_TYPE,
+                message=(
+                    f"resource.instanceType: {error}. Use one that kubectl kaito skus lists, or leave it out and label "
+                    "existing nodes."
+                ),
+            )
+    if not snapshot.nodes:
+        return Blocked(
+            reason=Reason.NODE_NOT_READY,
+            message=(
+                f"resource.labelSelector: no node matches {workspace.resource.label_selector}. Label the nodes that "
+                "this Workspace may use, or name an instance type to have nodes made."
+            ),
+            waits=True,
+        )
+    return nodes.sku_of(snapshot.nodes, catalog)
+
+
+def _sized(
+    workspace: Workspace, preset: Preset, sku: SKU, config: InferenceConfig, runtime: Runtime
+) -> InferencePlan | Blocked:
+    sized = plan_inference(
+        preset, sku, node_count=workspace.resource.count, max_model_len=config.max_model_len, runtime=runtime
+    )
+    if not isinstance(sized, DoesNotFit):
+        return sized
+    reason = _MISFITS[sized.reason]
+    if reason is Reason.MODEL_DOES_NOT_FIT and (workspace.resource.count or 1) > 1:
+        reason = Reason.COUNT_TOO_SMALL
+    return Blocked(reason=reason, message=sized.message)

@@ -1,0 +1,31 @@
+"""Everything a decision about one Workspace needs, as one frozen value. `views` gathers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.kube.metadata import Object
+
+
+@frozen(kw_only=True)
+class Snapshot:
+    """One Workspace and what exists for it.
+
+    ``workspace`` is None when the object does not have the form of its class; ``malformed`` then says why. ``nodes``
+    are those of the Workspace's claims, or, when it names no instance type, those its selector matches. ``config`` is
+    the ConfigMap of ``inference.config``, None when it names none or there is none.
+    """
+
+    raw: Object
+    workspace: Workspace | None
+    malformed: str = ""
+    revisions: tuple[Object, ...] = ()
+    node_claims: tuple[Object, ...] = ()
+    nodes: tuple[Object, ...] = ()
+    services: Mapping[str, Object] = field(factory=dict)
+    stateful_set: Object | None = None
+    pods: tuple[Object, ...] = ()
+    config: Object | None = None

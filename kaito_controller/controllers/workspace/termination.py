@@ -1,0 +1,84 @@
+"""The way down: the workload, then its pods, then the NodeClaims, then the finalizer. Each stage waits for the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from kaito_controller.api import labels as keys
+from kaito_controller.api.nodeclaim import NODE_CLAIMS
+from kaito_controller.api.reasons import Reason
+from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.verdict import Notice, StepResult
+from kaito_controller.controllers.workspace.writer import Writer
+from kaito_controller.kube import metadata
+from kaito_controller.kube.core import STATEFUL_SETS
+from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.timestamps import parse_timestamp
+from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.clock import Clock
+from kaito_controller.machinery.errors import ApiError, is_not_found
+
+RECHECK_S: Final = 5.0
+LOST_POD_S: Final = 60.0
+"""A pod this long past its deadline is on a node that no longer answers; waiting would keep that node for ever."""
+
+
+class Termination:
+    """Takes down what a Workspace has. Works from the object's name alone, so a malformed one can be deleted too."""
+
+    def __init__(self, writer: Writer, client: Client, clock: Clock) -> None:
+        self._writer = writer
+        self._client = client
+        self._clock = clock
+
+    async def run(self, snapshot: Snapshot) -> StepResult:
+        """Do what can be done now; a watch event brings us back for the rest."""
+        if keys.WORKSPACE_FINALIZER not in metadata.finalizers(snapshot.raw):
+            return StepResult()
+        if snapshot.stateful_set is not None:
+            if not metadata.is_deleting(snapshot.stateful_set):
+                await self._writer.delete(STATEFUL_SETS, snapshot.stateful_set)
+            return StepResult(requeue_after_s=RECHECK_S, why="the StatefulSet is going")
+        if self._running(snapshot.pods):
+            return StepResult(requeue_after_s=RECHECK_S, why="pods are going")
+        present = await self._node_claims(snapshot.raw)
+        notices = []
+        for claim in present:
+            if not metadata.is_deleting(claim):
+                await self._writer.delete(NODE_CLAIMS, claim)
+                note = f"Deleted NodeClaim {metadata.name(claim)}"
+                notices.append(Notice(reason=Reason.NODE_CLAIM_DELETED, note=note, action="Delete"))
+        if present:
+            return StepResult(notices=tuple(notices), requeue_after_s=RECHECK_S, why="NodeClaims are going")
+        await self._release(snapshot.raw)
+        return StepResult()
+
+    def _running(self, pods: Sequence[Object]) -> bool:
+        now = self._clock.now()
+        return any(not _is_lost(pod, now) for pod in pods)
+
+    async def _node_claims(self, raw: Object) -> list[Object]:
+        """Ask the server, not the cache: a claim made a moment ago must not outlive the finalizer."""
+        owner = f"{keys.WORKSPACE_NAME}={metadata.name(raw)},{keys.WORKSPACE_NAMESPACE}={metadata.namespace(raw)}"
+        try:
+            return await self._client.list(NODE_CLAIMS, label_selector=owner)
+        except ApiError as error:
+            if is_not_found(error):  # the CRD was never installed, so no claim was ever made
+                return []
+            raise
+
+    async def _release(self, raw: Object) -> None:
+        remaining = [name for name in metadata.finalizers(raw) if name != keys.WORKSPACE_FINALIZER]
+        patch = {"metadata": {"finalizers": remaining, "resourceVersion": metadata.resource_version(raw)}}
+        try:
+            await self._writer.patch(raw, patch)
+        except ApiError as error:
+            if not is_not_found(error):
+                raise
+
+
+def _is_lost(pod: Object, now: datetime) -> bool:
+    deadline = metadata.deletion_timestamp(pod)
+    return deadline is not None and now - parse_timestamp(deadline) > timedelta(seconds=LOST_POD_S)

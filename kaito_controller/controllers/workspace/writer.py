@@ -1,0 +1,122 @@
+"""The one writer of child objects: server-side apply, only where a live object differs, and never over a stranger's."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from kaito_controller.api.reasons import Reason
+from kaito_controller.api.workspace import WORKSPACES
+from kaito_controller.controllers.workspace.drift import drift
+from kaito_controller.controllers.workspace.verdict import Blocked
+from kaito_controller.kube import metadata
+from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.resource import Resource
+from kaito_controller.machinery.cache import Cache
+from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.errors import ApiError, is_conflict, is_forbidden, is_invalid, is_not_found
+
+FIELD_MANAGER: Final = "kaito-controller"
+
+# How the API server refuses a change of a StatefulSet's immutable fields; the text is part of its validation.
+_IMMUTABLE: Final = "updates to statefulset spec for fields other than"
+
+
+class Done(StrEnum):
+    """What became of an object that was to be applied."""
+
+    SETTLED = "settled"
+    CREATED = "created"
+    UPDATED = "updated"
+    RECREATED = "recreated"
+    WAITS = "waits"
+
+
+class Writer:
+    """Applies and deletes, and tells the cache of each write so that nobody decides on what was before it."""
+
+    def __init__(self, client: Client, cache: Cache) -> None:
+        self._client = client
+        self._cache = cache
+
+    async def ensure(self, resource: Resource, desired: Object, live: Object | None) -> Done:
+        """Bring a child of a Workspace to what is desired.
+
+        Raises `Conflict` when an object of that name belongs to somebody else, `ApiError` when the server refuses.
+        """
+        if live is None:
+            live = await self._unseen(resource, desired)
+        if live is not None:
+            if not _same_controller(live, desired):
+                raise Conflict(resource, live)
+            if metadata.is_deleting(live):
+                return Done.WAITS
+            if drift(desired, live) is None:
+                return Done.SETTLED
+        try:
+            await self.apply(resource, desired)
+        except ApiError as error:
+            if live is None or not is_invalid(error) or _IMMUTABLE not in error.message:
+                raise
+            await self.delete(resource, live)
+            return Done.RECREATED
+        return Done.CREATED if live is None else Done.UPDATED
+
+    async def apply(self, resource: Resource, desired: Object) -> Object:
+        """Own exactly the fields of an object."""
+        written = await self._client.apply(resource, desired, field_manager=FIELD_MANAGER)
+        self._cache.written(resource, written)
+        return written
+
+    async def patch(self, raw: Object, patch: Object, *, subresource: str = "") -> Object:
+        """Merge into a Workspace."""
+        written = await self._client.merge_patch(
+            WORKSPACES, metadata.name(raw), metadata.namespace(raw), patch, subresource=subresource
+        )
+        self._cache.written(WORKSPACES, written)
+        return written
+
+    async def delete(self, resource: Resource, live: Object) -> None:
+        """Delete this very object (by UID); one that is gone or was replaced meanwhile is fine."""
+        try:
+            await self._client.delete(
+                resource, metadata.name(live), metadata.namespace(live) or None, uid=metadata.uid(live)
+            )
+        except ApiError as error:
+            if not is_not_found(error) and not is_conflict(error):
+                raise
+
+    async def _unseen(self, resource: Resource, desired: Object) -> Object | None:
+        """Look for an object that our caches, which hold only labelled objects, do not show."""
+        try:
+            return await self._client.get(resource, metadata.name(desired), metadata.namespace(desired) or None)
+        except ApiError as error:
+            if is_not_found(error):
+                return None
+            raise
+
+
+class Conflict(Exception):  # noqa: N818 - a finding, not a failure
+    """An object with the name of a child exists and is not ours."""
+
+    def __init__(self, resource: Resource, live: Object) -> None:
+        owner = metadata.controller_of(live)
+        whose = f"is controlled by {owner['kind']} {owner['name']}" if owner else "has no owner"
+        super().__init__(
+            f"{resource.kind} {metadata.key(live)} exists already and {whose}. Delete or rename it, or give the "
+            "Workspace another name."
+        )
+
+
+def refusal_of(error: Exception) -> Blocked | None:
+    """Return what the user should read when a child cannot be written; None for what only needs another try."""
+    if isinstance(error, Conflict):
+        return Blocked(reason=Reason.WORKLOAD_CONFLICT, message=str(error))
+    if is_invalid(error) or is_forbidden(error):
+        return Blocked(reason=Reason.WORKLOAD_REFUSED, message=f"the API server refuses it: {error}")
+    return None
+
+
+def _same_controller(live: Object, desired: Object) -> bool:
+    ours, theirs = metadata.controller_of(desired), metadata.controller_of(live)
+    return ours is not None and theirs is not None and ours.get("uid") == theirs.get("uid")

@@ -1,0 +1,58 @@
+"""What the plan reads of a user's ConfigMap."""
+
+from __future__ import annotations
+
+import pytest
+
+from kaito_controller.api.reasons import Reason
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.controllers.workspace.inference_config import InferenceConfig, read_config
+from kaito_controller.kube import serde
+from kaito_controller.testing.builders import workspace
+
+NAMED = serde.structure(Workspace, workspace(inference={"preset": {"name": "phi-4-mini-instruct"}, "config": "mine"}))
+
+
+def config_map(text):
+    """Return a ConfigMap with this configuration."""
+    return {"metadata": {"name": "mine", "namespace": "models"}, "data": {"inference_config.yaml": text}}
+
+
+def test_without_a_config_nothing_is_decided():
+    """A Workspace that names no ConfigMap leaves everything to the plan."""
+    assert InferenceConfig() == read_config(serde.structure(Workspace, workspace()), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("vllm:\n  max-model-len: 4096\n", 4096),
+        ('vllm:\n  max-model-len: "4096"\n', 4096),
+        ("vllm:\n  max-model-len: auto\n", None),
+        ("vllm:\n  swap-space: 4\n", None),
+        ("", None),
+    ],
+)
+def test_the_context_length_is_read(text, length):
+    """The context length decides memory, so the plan must know it."""
+    found = read_config(NAMED, config_map(text))
+    assert length == found.max_model_len
+    assert 16 == len(found.digest)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "said"),
+    [
+        (None, Reason.CONFIG_MAP_NOT_FOUND, "ConfigMap models/mine does not exist"),
+        ({"data": {"other.yaml": ""}}, Reason.CONFIG_INVALID, "must have the key inference_config.yaml"),
+        (config_map("vllm: [1"), Reason.CONFIG_INVALID, "must be YAML, line 1"),
+        (config_map("vllm: 3"), Reason.CONFIG_INVALID, "vllm must be a map"),
+        (config_map("vllm: {max-model-len: many}"), Reason.CONFIG_INVALID, "found 'many'"),
+        (config_map("vllm: {max-model-len: 0}"), Reason.CONFIG_INVALID, "above zero"),
+    ],
+)
+def test_what_cannot_be_used_is_named(found, reason, said):
+    """Each mistake in the ConfigMap is told with what was found."""
+    blocked = read_config(NAMED, found)
+    assert reason == blocked.reason
+    assert said in blocked.message
