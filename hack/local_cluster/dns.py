@@ -7,8 +7,9 @@ from typing import Any
 
 from kaito_controller.providers.local.cluster import LocalCluster
 from local_cluster.kubectl import Kubectl
-from local_cluster.nodes import BASE_NODE_LABEL, BASE_NODE_VALUE
 
+BASE_NODE_LABEL = "kaito.local/role"
+BASE_NODE_VALUE = "base"
 NAMESPACE = "kube-system"
 NAME = "coredns"
 _LABELS = {"k8s-app": "kube-dns"}

@@ -13,14 +13,14 @@ from kaito_controller.providers.local.addresses import AddressPlan
 from kaito_controller.providers.local.pki import KeyPair
 
 
-def group_name(name: str, state_dir: Path) -> str:
-    """The name of a cluster's control group: its own, and a mark of its folder, for two may have one name in two."""
-    return f"{name}-{hashlib.sha256(str(state_dir).encode()).hexdigest()[:6]}"
+def group_name(state_dir: Path) -> str:
+    """The name of a cluster's control group: that of its folder, and a mark of the path, for two may have one name."""
+    return f"{state_dir.name}-{hashlib.sha256(str(state_dir).encode()).hexdigest()[:6]}"
 
 
-def owner_name(name: str, state_dir: Path) -> str:
+def owner_name(state_dir: Path) -> str:
     """What the cluster signs its bridge with, for a person who looks at links to read."""
-    return f"kaito-controller cluster {name} in {state_dir}"
+    return f"kaito-controller cluster {state_dir.name} in {state_dir}"
 
 
 class BadClusterFile(ValueError):  # noqa: N818 - named for what it is, as a person meets it
@@ -81,7 +81,7 @@ class LocalCluster:
     @property
     def group(self) -> str:
         """The control group that holds the groups of its nodes."""
-        return group_name(self.name, self.state_dir)
+        return group_name(self.state_dir)
 
     @property
     def nodes_folder(self) -> Path:

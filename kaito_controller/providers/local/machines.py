@@ -214,7 +214,7 @@ class Machines:
 
     def _remove(self, machine: Machine) -> None:
         evolve(machine.spec, deleting=True).save(machine.folder)
-        _end(machine)
+        _end(machine.spec.name, machine.process)
         host_network.detach(self.cluster.plan.node(machine.spec.number))
         cgroups.remove(self.cluster.group, machine.spec.name)
         shutil.rmtree(machine.folder)
@@ -229,16 +229,17 @@ class Machines:
         return _locked(self.cluster.state_dir)
 
 
-def clear(name: str, state_dir: Path) -> None:
+def clear(state_dir: Path) -> None:
     """End every machine of a cluster and remove all that they are or crashed ones left, the cluster's bridge included.
 
-    It needs only the cluster's name and folder, so that it works when nothing else of the cluster can be read.
+    It needs only the cluster's folder, so that it works when nothing in it can be read. Raises `MachineProblem`,
+    `NetworkProblem` or OSError when something would not go.
     """
     with _locked(state_dir):
-        for machine in _read_all(state_dir / "nodes"):
-            _end(machine)
-        host_network.release(owner_name(name, state_dir))
-        cgroups.remove(group_name(name, state_dir))
+        for folder in (state_dir / "nodes").glob("*/"):
+            _end(folder.name, _load_process(folder))
+        host_network.release(owner_name(state_dir))
+        cgroups.remove(group_name(state_dir))
         if (state_dir / "nodes").exists():
             shutil.rmtree(state_dir / "nodes")
     (state_dir / "machines.lock").unlink(missing_ok=True)
@@ -262,10 +263,10 @@ def _read(folder: Path) -> Machine | None:
     return Machine(spec=spec, folder=folder, process=_load_process(folder)) if spec else None
 
 
-def _end(machine: Machine) -> None:
-    if machine.process and not machine.process.end(signal.SIGKILL, timeout_s=_END_TIMEOUT_S):
+def _end(name: str, process: ProcessId | None) -> None:
+    if process and not process.end(signal.SIGKILL, timeout_s=_END_TIMEOUT_S):
         raise MachineProblem(
-            f"machine {machine.spec.name}: process {machine.process.pid} has not ended {_END_TIMEOUT_S:g} s after "
+            f"machine {name}: process {process.pid} has not ended {_END_TIMEOUT_S:g} s after "
             "SIGKILL: it waits for a device; try again later"
         )
 
