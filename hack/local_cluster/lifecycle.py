@@ -22,7 +22,7 @@ from kaito_controller.testing.control_plane import (
     Network,
 )
 from kaito_controller.testing.programs import built, program
-from local_cluster import dns, nodes, packages, simulated
+from local_cluster import nodes, packages, simulated
 from local_cluster.folders import require_room
 from local_cluster.kubectl import Kubectl, KubectlError
 from local_cluster.phases import Phases
@@ -95,7 +95,7 @@ def clear(state: ClusterState, *, keep_logs: bool = False) -> None:
     # The operator first: it would make again the nodes that are being removed.
     control_plane.processes.stop(OPERATOR)
     if os.geteuid() == 0 and shutil.which("ip", path=programs.PATH):
-        nodes.down(state.name, state.folder)
+        nodes.release_network(state.folder)
     control_plane.stop()
     if keep_logs:
         for entry in state.folder.iterdir():
@@ -126,7 +126,7 @@ def _create(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
         for module in ("kubernetes", *(("coredns", "pause") if real else ()), *(("kwok",) if simulated_count else ())):
             phases.waits_for(module)
             built(module)
-    plan = nodes.prepare_network(state.name, state.folder) if real else None
+    plan = nodes.prepare_network(state.folder) if real else None
     components = [ETCD, API_SERVER, CONTROLLER_MANAGER, SCHEDULER, *([KWOK] if simulated_count else [])]
     control_plane = ControlPlane(folder=state.folder, network=_network(plan), port=wanted.port, stages=STAGES)
     with phases.phase("control plane"):
@@ -146,7 +146,7 @@ def _create(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
     kubectl = kubectl_of(document)
     document["kubernetes_version"] = kubectl.server_version()
     if plan:
-        images = [str(nodes.pack_images().pause)]
+        images = [str(path) for path in nodes.pack_images(state.folder)]
         document |= {**plan.document(), "cluster_dns": str(plan.dns_address), "images": images}
     state.write(document)
     _add_nodes(state, kubectl, phases, real=real, simulated_count=simulated_count)
@@ -174,23 +174,12 @@ def _extend(state: ClusterState, document: dict[str, Any], wanted: Wanted, phase
 def _add_nodes(state: ClusterState, kubectl: Kubectl, phases: Phases, *, real: int, simulated_count: int) -> None:
     if real:
         with phases.phase("nodes"):
-            _start_nodes(LocalCluster.load(state.document_path), kubectl, real, phases)
+            phases.waits_for("nodes to be Ready, and the cluster's DNS")
+            nodes.up(LocalCluster.load(state.document_path), real, kubectl)
     if simulated_count:
         with phases.phase("kwok nodes"):
             beside = "bridge" in (state.read() or {})
             simulated.ensure(kubectl, simulated_count, beside_real_nodes=beside)
-
-
-def _start_nodes(cluster: LocalCluster, kubectl: Kubectl, count: int, phases: Phases) -> None:
-    images = nodes.pack_images()
-    started = [machine.spec.name for machine in nodes.up(cluster, count, extra_images=(images.coredns,))]
-    names = [f"node/{name}" for name in started]
-    phases.waits_for(f"{', '.join(started)} to be Ready")
-    kubectl.run("wait", "--for=create", *names, "--timeout=60s")
-    kubectl.run("wait", "--for=condition=Ready", *names, "--timeout=120s")
-    phases.waits_for("the cluster's DNS")
-    dns.apply(kubectl, cluster, images.coredns_name)
-    dns.wait(kubectl)
 
 
 def _choose_nodes(wanted: Wanted, phases: Phases) -> tuple[int, int]:
