@@ -7,13 +7,15 @@ or a single version 2 hierarchy.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
 
 _MOUNTS = Path("/proc/self/mounts")
 _ROOT = "kaito"
+_TRIES = 5
 _GENERIC = frozenset({"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children"})
 
 
@@ -50,14 +52,15 @@ def join(group: str, node: str) -> None:
     job's memory limit) no longer bind it: a node is as big as the machine.
     """
     for hierarchy in hierarchies():
-        folder = hierarchy.folder
-        for part in (_ROOT, group, node):
-            folder = folder / part
-            folder.mkdir(exist_ok=True)
-            _inherit_cpus(folder)
-            if hierarchy.kind == "cgroup2":
-                _delegate(folder.parent)
-        (folder / "cgroup.procs").write_text("0")
+        for attempt in range(_TRIES):
+            try:
+                _enter(hierarchy, (_ROOT, group, node))
+            except FileNotFoundError:
+                # Another cluster that ends may remove the common parent before our group is in it.
+                if attempt == _TRIES - 1:
+                    raise
+            else:
+                break
 
 
 def enter_daemons() -> None:
@@ -67,10 +70,7 @@ def enter_daemons() -> None:
     controllers.
     """
     for hierarchy in hierarchies():
-        folder = hierarchy.folder / "daemons"
-        folder.mkdir(exist_ok=True)
-        _inherit_cpus(folder)
-        (folder / "cgroup.procs").write_text("0")
+        _enter(hierarchy, ("daemons",))
         if hierarchy.kind == "cgroup2":
             _delegate(hierarchy.folder)
 
@@ -88,8 +88,21 @@ def remove(group: str, node: str | None = None, *, timeout_s: float = 10.0) -> N
         for folder in _deepest_first(target):
             _remove_empty(folder, deadline)
         for parent in (top / group, top):
-            if parent.is_dir() and not any(entry.is_dir() for entry in parent.iterdir()):
-                _remove_empty(parent, deadline)
+            # Other nodes, or other clusters, may have theirs in it.
+            with suppress(OSError):
+                parent.rmdir()
+
+
+def _enter(hierarchy: Hierarchy, path: Sequence[str]) -> None:
+    folder = hierarchy.folder
+    for part in path:
+        # The groups above ours lend it their controllers; the root of a node's own namespace does so later, once empty.
+        if hierarchy.kind == "cgroup2" and len(path) > 1:
+            _delegate(folder)
+        folder = folder / part
+        folder.mkdir(exist_ok=True)
+        _inherit_cpus(folder)
+    (folder / "cgroup.procs").write_text("0")
 
 
 def _deepest_first(folder: Path) -> Iterator[Path]:
