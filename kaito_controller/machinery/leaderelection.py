@@ -8,6 +8,7 @@ it *saw* the lease change for the last time, on its own monotonic clock (LE3). A
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
@@ -54,9 +55,16 @@ class Durations:
             raise ValueError(f"retry_s must be above 0, found {self.retry_s}")
 
 
+def _always() -> bool:
+    return True
+
+
 @define(kw_only=True)
 class LeaderElector:
-    """One contender for the lease ``namespace/name``; ``identity`` must differ between contenders."""
+    """One contender for the lease ``namespace/name``; ``identity`` must differ between contenders.
+
+    A leader renews only while ``may_renew`` says so: a process whose main loop is stuck has to lose the lease.
+    """
 
     client: Client
     clock: Clock
@@ -66,6 +74,7 @@ class LeaderElector:
     name: str
     identity: str
     durations: Durations = field(factory=Durations)
+    may_renew: Callable[[], bool] = _always
     _observed: Object | None = field(init=False, default=None)
     _observed_at: float = field(init=False, default=0.0)
     _leading: bool = field(init=False, default=False)
@@ -126,6 +135,10 @@ class LeaderElector:
 
     async def _try(self) -> bool:
         """Take or renew the lease; whether it is ours now. Failures of the server count as no."""
+        if self._leading and not self.may_renew():
+            return False
+        # Others may see the write from the moment it is sent, so the deadline counts from there, not from the answer.
+        sent_at = self.clock.monotonic()
         try:
             held = await self._create_or_update()
         except (ApiError, ApiConnectionError) as error:
@@ -134,7 +147,7 @@ class LeaderElector:
             self._observed = None if is_conflict(error) else self._observed
             return False
         if held:
-            self._renewed_at = self.clock.monotonic()
+            self._renewed_at = sent_at
         return held
 
     async def _create_or_update(self) -> bool:

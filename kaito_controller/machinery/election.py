@@ -1,0 +1,117 @@
+"""Leader election beside the main loop: in a thread of its own, so that a busy main loop does not cost the lease."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.heartbeat import die
+from kaito_controller.machinery.leaderelection import LeaderElector, LeadershipLostError
+from kaito_controller.machinery.transport import Transport
+
+log = structlog.get_logger("machinery.election")
+
+JOIN_S = 15.0
+"""How long a thread that was asked to release the lease is waited for."""
+
+
+class ElectionThread:
+    """Holds a lease from a thread with its own event loop and its own connections.
+
+    When the lease is lost the process ends at once (LE9): the next leader may already be at work.
+
+    Args:
+        transport: makes the connections; called in the thread.
+        elector: makes the contender from a client on them; called in the thread.
+        on_lost: what ends the process; called in the thread.
+    """
+
+    def __init__(
+        self,
+        transport: Callable[[], Transport],
+        elector: Callable[[Client], LeaderElector],
+        on_lost: Callable[[str], None] = die,
+    ) -> None:
+        self._make_transport = transport
+        self._make_elector = elector
+        self._on_lost = on_lost
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = threading.Event()
+        self._main: asyncio.Task[None] | None = None
+
+    async def acquire(self) -> None:
+        """Start to contend, and return once this process leads.
+
+        Raises:
+            Exception: what ended the thread before that, such as a ConfigurationError.
+        """
+        loop = asyncio.get_running_loop()
+        leading: asyncio.Future[None] = loop.create_future()
+
+        def tell(error: BaseException | None) -> None:
+            # The main loop may have stopped waiting, or have ended altogether, before the lease was won.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, leading, error)
+
+        self._thread = threading.Thread(target=self._run, args=(tell,), name="leader election", daemon=True)
+        self._thread.start()
+        await leading
+
+    async def release(self) -> None:
+        """Give the lease up and wait until the thread has ended. All guarded work must have ended before (LE8)."""
+        thread = self._thread
+        if thread is None:
+            return
+        self._stopping.set()
+        loop, main = self._loop, self._main
+        if loop is not None and main is not None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(main.cancel)
+        await asyncio.to_thread(thread.join, JOIN_S)
+
+    def _run(self, tell: Callable[[BaseException | None], None]) -> None:
+        try:
+            asyncio.run(self._contend(tell))
+        except LeadershipLostError as error:
+            log.error("leadership is lost; the process ends", error=str(error))  # noqa: TRY400 - the message is all
+            self._on_lost(f"leader election lost: {error}")
+        except asyncio.CancelledError:
+            return
+        except Exception as error:
+            log.exception("leader election failed")
+            tell(error)
+            self._on_lost(f"leader election failed: {error}")
+
+    async def _contend(self, tell: Callable[[BaseException | None], None]) -> None:
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        transport = self._make_transport()
+        elector = self._make_elector(Client(transport))
+        try:
+            if self._stopping.is_set():
+                return
+            await elector.acquire()
+            tell(None)
+            await elector.hold()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            await elector.release()
+            raise
+        finally:
+            await transport.close()
+
+
+def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
