@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from local_cluster.problem import Problem
 
 PAUSE_IMAGE = "kaito.local/pause:1"
 _READY_S = 90
+_LOOK_EVERY_S = 0.3
 
 
 def prepare_network(state_dir: Path) -> AddressPlan:
@@ -81,15 +83,22 @@ def _start(cluster: LocalCluster, name: str, archives: Sequence[Path]) -> Machin
 
 def _wait_ready(kubectl: Kubectl, started: Sequence[Machine]) -> None:
     names = [f"node/{machine.spec.name}" for machine in started]
+    deadline = time.monotonic() + _READY_S
     try:
-        kubectl.run("wait", "--for=create", *names, f"--timeout={_READY_S}s")
-        kubectl.run("wait", "--for=condition=Ready", *names, f"--timeout={_READY_S}s")
+        # A wait on objects that are not there yet fails at once when it names several.
+        while len(_known(kubectl, names)) < len(names) and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY_S)
         dns.wait(kubectl, _READY_S)
+        kubectl.run("wait", "--for=condition=Ready", *names, f"--timeout={_READY_S}s")
     except KubectlError as error:
         logs = " ".join(str(log.parent) for log in (machine.logs[0] for machine in started if machine.logs))
         raise Problem(
             f"the nodes did not become ready within {_READY_S} s ({error}): their logs are in {logs}"
         ) from error
+
+
+def _known(kubectl: Kubectl, names: Sequence[str]) -> list[str]:
+    return kubectl.run("get", *names, "--ignore-not-found", "--output=name").split()
 
 
 def _pack(folder: Path, name: str, program: Path) -> Path:
