@@ -42,7 +42,8 @@ class Preset:
 
     `weights_bytes` is the checkpoint in `dtype`; `token_limit` the longest context the model was made for;
     `weights_folder`, where set, the folder below the runtime's parameter `models` that holds a model no hub has;
-    `engine_arguments` are further flags of the engine, without dashes; `gated` models need a token of their hub.
+    `engine_arguments` are further options of the engine, without dashes, "true" for one that takes no value; `gated`
+    models need a token of their hub.
     """
 
     name: str
@@ -139,9 +140,10 @@ class Parameter:
 class Runtime:
     """How a model is served: image, command, environment, volumes and security, as the pod's own YAML.
 
-    Strings in `image`, `command`, `environment`, `volumes`, `volume_mounts` and `annotations` may hold `{parameter}`.
-    `planned_context` false lets the engine choose the context length itself; `multi_node` says that one model may
-    span nodes. `host_folders` are directories of the node, mounted read-only at the path they have there.
+    Strings in `image`, `command`, `environment`, `volumes`, `volume_mounts`, `host_folders` and `annotations` may hold
+    `{parameter}`. `engine_arguments` are as in a preset. `planned_context` false lets the engine choose the context
+    length itself; `multi_node` says that one model may span nodes. `host_folders` are directories of the node, mounted
+    read-only at the path they have there.
     """
 
     name: str
@@ -151,6 +153,7 @@ class Runtime:
     command: tuple[str, ...]
     accelerator: Accelerator
     parameters: tuple[Parameter, ...] = ()
+    engine_arguments: Mapping[str, str] = field(factory=dict)
     environment: Mapping[str, str] = field(factory=dict)
     volumes: tuple[Mapping[str, Any], ...] = ()
     volume_mounts: tuple[Mapping[str, Any], ...] = ()

@@ -23,7 +23,8 @@ def arguments(
     workspace: Workspace, preset: Preset, plan: InferencePlan, runtime: Runtime, parameters: Mapping[str, str]
 ) -> list[str]:
     """The server's arguments, sorted by name so that the same plan always gives the same pod."""
-    flags: dict[str, list[str]] = {f"--{name}": [value] for name, value in preset.engine_arguments.items()}
+    options = {**runtime.engine_arguments, **preset.engine_arguments}
+    flags: dict[str, list[str]] = {f"--{name}": [] if value == "true" else [value] for name, value in options.items()}
     flags |= {
         contract.ARG_MODEL: [model_location(preset, runtime, parameters)],
         contract.ARG_SERVED_MODEL_NAME: served_names(workspace, preset),
