@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from attrs import field, frozen
 
@@ -71,14 +71,14 @@ class Options:
     leader_election_namespace: str = ""
     metrics: Address = Address("", 8080)
     health: Address = Address("", 8081)
-    kube_client_qps: float = 200.0
-    kube_client_burst: int = 400
+    kube_client_qps: float = 0.0
+    kube_client_burst: int = 0
     feature_gates: Mapping[str, bool] = field(factory=dict)
     node_image_family: str = "ubuntu"
     runtime: str = "vllm-cuda"
     runtime_parameters: Mapping[str, str] = field(factory=dict)
     local_cluster: Path | None = None
-    local_max_nodes: int = 4
+    local_max_nodes: int | None = None
     log_format: str = "json"
 
     @property
@@ -86,7 +86,8 @@ class Options:
         """The chosen provider's own flags, without the provider's name and the dashes."""
         if self.provider != "local":
             return {}
-        return {"cluster": str(self.local_cluster), "max-nodes": str(self.local_max_nodes)}
+        given = {"cluster": self.local_cluster, "max-nodes": self.local_max_nodes}
+        return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def parse(arguments: Sequence[str], *, prog: str = "kaito-controller run") -> Options:
@@ -110,8 +111,8 @@ def parse(arguments: Sequence[str], *, prog: str = "kaito-controller run") -> Op
         leader_election_namespace=parsed.leader_election_namespace,
         metrics=_address("--metrics-bind-address", parsed.metrics_bind_address),
         health=_address("--health-probe-bind-address", parsed.health_probe_bind_address),
-        kube_client_qps=_positive("--kube-client-qps", parsed.kube_client_qps),
-        kube_client_burst=int(_positive("--kube-client-burst", parsed.kube_client_burst)),
+        kube_client_qps=_not_negative("--kube-client-qps", parsed.kube_client_qps),
+        kube_client_burst=_not_negative("--kube-client-burst", parsed.kube_client_burst),
         feature_gates=gates,
         node_image_family=_choice(
             "--default-node-image-family",
@@ -121,7 +122,7 @@ def parse(arguments: Sequence[str], *, prog: str = "kaito-controller run") -> Op
         runtime=parsed.inference_runtime,
         runtime_parameters=_pairs("--runtime-parameter", parsed.runtime_parameter),
         local_cluster=parsed.local_cluster,
-        local_max_nodes=int(_positive("--local-max-nodes", parsed.local_max_nodes)),
+        local_max_nodes=parsed.local_max_nodes,
         log_format=_choice("--log-format", parsed.log_format, LOG_FORMATS),
     )
     _refuse_what_cannot_work(options)
@@ -177,10 +178,12 @@ def _add_cluster_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument("--provider", default="", metavar="NAME", help=f"the cloud: {', '.join(sorted(PROVIDERS))}")
     made.add_argument("--leader-elect", nargs="?", const=True, default=False, type=_boolean, metavar="true|false")
     made.add_argument("--leader-election-namespace", default="", metavar="NS", help="default: the pod's namespace")
-    made.add_argument("--kube-client-qps", type=float, default=200.0, metavar="N", help="requests a second")
-    made.add_argument("--kube-client-burst", type=float, default=400, metavar="N")
+    made.add_argument("--kube-client-qps", type=float, default=0.0, metavar="N", help="0 (default): the server limits")
+    made.add_argument("--kube-client-burst", type=int, default=0, metavar="N")
     made.add_argument("--local-cluster", type=Path, metavar="FILE", help="cluster.json, for --provider local")
-    made.add_argument("--local-max-nodes", type=float, default=4, metavar="N", help="for --provider local")
+    made.add_argument(
+        "--local-max-nodes", type=int, metavar="N", help="for --provider local; default: the cluster's own"
+    )
 
 
 def _add_workspace_flags(made: argparse.ArgumentParser) -> None:
@@ -256,9 +259,12 @@ def _address(flag: str, found: str) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
-def _positive(flag: str, found: float) -> float:
-    if not found > 0:
-        raise OptionsError(f"{flag}: must be above 0, found {found:g}.")
+_Number = TypeVar("_Number", int, float)
+
+
+def _not_negative(flag: str, found: _Number) -> _Number:
+    if not found >= 0:
+        raise OptionsError(f"{flag}: must not be below 0, found {found:g}.")
     return found
 
 

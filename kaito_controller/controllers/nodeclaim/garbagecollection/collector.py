@@ -29,6 +29,7 @@ _log = structlog.get_logger(__name__)
 class GarbageCollector:
     """Compares what the cloud has with what the cluster claims, at intervals."""
 
+    name = "nodeclaim.garbagecollection"
     needs_leader = True
 
     def __init__(self, context: Context) -> None:

@@ -1,0 +1,117 @@
+"""THE list of controllers: to add one, write its package and a line here. Wiring and the manifests are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from attrs import frozen
+
+from kaito_controller.app.options import NodeProvisioner, Options, OptionsError
+from kaito_controller.catalog.loader import Catalog, UnknownRuntime
+from kaito_controller.controllers.nodeclaim import controller as nodeclaim
+from kaito_controller.controllers.workspace import controller as workspace
+from kaito_controller.controllers.workspace.plan import Settings
+from kaito_controller.controllers.workspace.watches import watches
+from kaito_controller.kube.rbac import Rule
+from kaito_controller.machinery.cache import Cache
+from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.clock import Clock
+from kaito_controller.machinery.controller import Controller
+from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.manager import Runnable
+from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.providers.protocol import KAITO_NODE_CLASS, CloudProvider
+from kaito_controller.workloads.runtimes.parameters import RuntimeParameterError, resolve_parameters
+
+WORKSPACE_WORKERS: Final = 8
+
+
+@frozen(kw_only=True)
+class Parts:
+    """What every controller is built from."""
+
+    options: Options
+    client: Client
+    cache: Cache
+    clock: Clock
+    metrics: Metrics
+    recorder: EventRecorder
+    catalog: Catalog
+    provider: CloudProvider | None
+
+
+@frozen(kw_only=True)
+class Entry:
+    """One controller: its name in ``--controllers``, what it must be allowed to do, and how it is built."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    build: Callable[[Parts], Sequence[Runnable]]
+
+
+def settings(options: Options, catalog: Catalog, provider: CloudProvider | None) -> Settings:
+    """Return what the flags mean for plans. Raises `OptionsError` for a runtime or parameter that does not exist."""
+    try:
+        runtime = catalog.runtime(options.runtime)
+        parameters = resolve_parameters(runtime, options.runtime_parameters)
+    except UnknownRuntime as error:
+        raise OptionsError(f"--inference-runtime: {error}.") from error
+    except RuntimeParameterError as error:
+        raise OptionsError(str(error)) from error
+    node_class = provider.node_classes[0] if provider is not None else KAITO_NODE_CLASS
+    return Settings(
+        runtime=runtime,
+        provisions=options.node_provisioner is not NodeProvisioner.BYO,
+        node_class_group=node_class.group,
+        node_class_kind=node_class.kind,
+        node_image_family=options.node_image_family,
+        runtime_parameters=parameters,
+    )
+
+
+def _workspace(parts: Parts) -> Sequence[Runnable]:
+    chosen = settings(parts.options, parts.catalog, parts.provider)
+    reconciler = workspace.WorkspaceController(
+        client=parts.client,
+        cache=parts.cache,
+        recorder=parts.recorder,
+        clock=parts.clock,
+        catalog=parts.catalog,
+        settings=chosen,
+    )
+    controller = Controller(
+        "workspace",
+        reconciler,
+        watches(reconciler.views, provisions=chosen.provisions),
+        parts.cache,
+        parts.clock,
+        parts.metrics,
+        workers=WORKSPACE_WORKERS,
+    )
+    return (controller,)
+
+
+def _nodeclaim(parts: Parts) -> Sequence[Runnable]:
+    if parts.provider is None:
+        raise OptionsError("--controllers: nodeclaim needs a cloud; name one with --provider.")
+    return nodeclaim.node_provisioner(
+        client=parts.client,
+        cache=parts.cache,
+        clock=parts.clock,
+        events=parts.recorder,
+        provider=parts.provider,
+        metrics=parts.metrics,
+    ).parts
+
+
+CONTROLLERS: Final[Mapping[str, Entry]] = MappingProxyType(
+    {
+        entry.name: entry
+        for entry in (
+            Entry(name="workspace", rules=workspace.RULES, build=_workspace),
+            Entry(name="nodeclaim", rules=nodeclaim.RULES, build=_nodeclaim),
+        )
+    }
+)
