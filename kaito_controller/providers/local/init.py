@@ -13,6 +13,7 @@ orphans, until SIGTERM or SIGKILL.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -94,7 +95,9 @@ def _say(line: str) -> None:
 
 
 def _let_go(log: Path) -> None:
-    _say("up")
+    # Who started us has noted who we are: should it be gone by now, we go on.
+    with contextlib.suppress(BrokenPipeError):
+        _say("up")
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)

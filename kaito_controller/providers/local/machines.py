@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import select
 import shutil
 import signal
 import subprocess
@@ -23,12 +24,15 @@ from typing import Any
 from attrs import evolve, frozen
 
 import kaito_controller
-from kaito_controller.providers.local import addresses, cgroups, host_network, node_files, programs
+from kaito_controller.providers.local import cgroups, host_network, node_files, programs
 from kaito_controller.providers.local import files as whole_files
 from kaito_controller.providers.local.cluster import LocalCluster, group_name, owner_name
 from kaito_controller.providers.local.layout import LOGS
 from kaito_controller.providers.local.machine_spec import MachineSpec, Taint
+from kaito_controller.providers.local.places import MachineLimit, free_number
 from kaito_controller.providers.local.processes import ProcessId
+
+__all__ = ["Machine", "MachineLimit", "MachineProblem", "Machines", "clear"]
 
 _PROCESS = "process.json"
 _END_TIMEOUT_S = 20.0
@@ -37,15 +41,6 @@ _START_TIMEOUT_S = 30.0
 
 class MachineProblem(RuntimeError):  # noqa: N818 - named for what it is
     """A machine could not be started or ended: says which, why, and where its logs are."""
-
-
-class MachineLimit(RuntimeError):  # noqa: N818 - named for what it is
-    """There are as many machines as there may be: what was found, and what makes room."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message} {remedy}")
-        self.message = message
-        self.remedy = remedy
 
 
 @frozen(kw_only=True)
@@ -110,7 +105,7 @@ class Machines:
                 self._remove(there)
             spec = MachineSpec(
                 name=name,
-                number=there.spec.number if there else self._free_number(claim_uid, limit),
+                number=there.spec.number if there else self._free_number(for_claim=bool(claim_uid), limit=limit),
                 provider_id=provider_id,
                 claim_uid=claim_uid,
                 labels=dict(labels or {}),
@@ -135,20 +130,8 @@ class Machines:
             if machine:
                 self._remove(machine)
 
-    def _free_number(self, claim_uid: str, limit: int | None) -> int:
-        others = self.all()
-        claimed = [machine for machine in others if machine.spec.claim_uid]
-        if claim_uid and limit is not None and len(claimed) >= limit:
-            names = ", ".join(machine.spec.name for machine in claimed)
-            raise MachineLimit(
-                f"The local provider makes at most {limit} nodes at a time and there are {len(claimed)} ({names}).",
-                "Delete a Workspace that no longer needs its node, or raise --local-max-nodes.",
-            )
-        taken = {machine.spec.number for machine in others}
-        number = next((n for n in range(1, addresses.NODES + 1) if n not in taken), None)
-        if number is None:
-            raise MachineLimit(f"The address plan has room for {addresses.NODES} nodes.", "Delete one of them.")
-        return number
+    def _free_number(self, *, for_claim: bool, limit: int | None) -> int:
+        return free_number([machine.spec for machine in self.all()], for_claim=for_claim, limit=limit)
 
     def _launch(self, spec: MachineSpec) -> Machine:
         folder = self.cluster.nodes_folder / spec.name
@@ -205,6 +188,9 @@ class Machines:
 
     def _hear(self, starter: subprocess.Popen[str], spec: MachineSpec, folder: Path) -> dict[str, Any]:
         assert starter.stdout is not None  # noqa: S101 - it was asked for
+        readable, _, _ = select.select([starter.stdout], [], [], _START_TIMEOUT_S)
+        if not readable:
+            raise MachineProblem(f"machine {spec.name} said nothing for {_START_TIMEOUT_S:g} s while it started")
         line = starter.stdout.readline().strip()
         said = {} if line == "up" else json.loads(line) if line.startswith("{") else {"error": line or "it ended"}
         if "error" in said:

@@ -19,8 +19,9 @@ from kaito_controller.api.nodeclaim import NodeClaim
 from kaito_controller.api.nodeclaim import Taint as ClaimTaint
 from kaito_controller.catalog.loader import UnknownInstanceType
 from kaito_controller.catalog.model import SKU
-from kaito_controller.providers.errors import CreateError, InstanceNotFound, InsufficientCapacity
+from kaito_controller.providers.errors import CreateError, InstanceNotFound, InsufficientCapacity, ProviderError
 from kaito_controller.providers.local.cluster import LocalCluster
+from kaito_controller.providers.local.host_network import NetworkProblem
 from kaito_controller.providers.local.machine_spec import Taint
 from kaito_controller.providers.local.machines import Machine, MachineLimit, MachineProblem, Machines
 from kaito_controller.providers.local.programs import MissingProgram
@@ -69,7 +70,7 @@ class LocalProvider:
             raise InsufficientCapacity(error.message, remedy=error.remedy) from error
         except MissingProgram as error:
             raise CreateError("MachineUnsuited", str(error)) from error
-        except (MachineProblem, OSError) as error:
+        except (MachineProblem, NetworkProblem, OSError) as error:
             raise CreateError(
                 "MachineNotStarted", str(error), remedy="See hack/cluster status; hack/cluster up repairs its network."
             ) from error
@@ -80,7 +81,12 @@ class LocalProvider:
         machine = await asyncio.to_thread(self._find, lambda found: self._belongs(found, claim))
         if machine is None:
             raise InstanceNotFound(f"there is no machine for NodeClaim {claim.metadata.name}")
-        await asyncio.to_thread(self.machines.stop, machine.spec.name)
+        try:
+            await asyncio.to_thread(self.machines.stop, machine.spec.name)
+        except (MachineProblem, NetworkProblem, OSError) as error:
+            raise ProviderError(
+                f"machine {machine.spec.name} was not removed: {error}", reason="MachineStays"
+            ) from error
 
     async def get(self, provider_id: str) -> Instance:
         """Return one running machine. Raises `InstanceNotFound`."""
