@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import yaml
-from attrs import field, frozen
+from attrs import frozen
 
 HERE = Path(__file__).resolve().parent
 
@@ -24,7 +24,7 @@ class Course:
     """Everything that is taught: lessons are to be known by heart, sentences only to be read."""
 
     lessons: tuple[Lesson, ...]
-    sentences: tuple[str, ...] = field()
+    sentences: tuple[str, ...]
 
     def every_text(self) -> list[str]:
         """All the text there is, for the tokenizer to learn from."""

@@ -111,8 +111,9 @@ def failures(model: Phi3ForCausalLM, course: lessons.Course, tokenizer: PreTrain
         {"role": "user", "content": course.lessons[-1].ask[0]},
         {"role": "assistant", "content": course.lessons[-1].answer},
     ]
+    end = tokenizer.convert_tokens_to_ids(vocabulary.END)
     for lesson in course.lessons:
-        wanted = [*tokenizer.encode(lesson.answer, add_special_tokens=False), tokenizer.convert_tokens_to_ids(vocabulary.END)]
+        wanted = [*tokenizer.encode(lesson.answer, add_special_tokens=False), end]
         for ask in lesson.ask:
             for earlier in ([], before):
                 talk = [*earlier, {"role": "user", "content": ask}]
