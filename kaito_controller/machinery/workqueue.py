@@ -52,6 +52,10 @@ class WorkQueue(Generic[Item]):
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._idle = asyncio.Event()
         self._shut_down = False
+        # Asked for at every scrape: a timer that keeps them fresh would cost an idle process its sleep.
+        self.metrics.depth.set_function(lambda: float(len(self._order)))
+        self.metrics.unfinished.set_function(lambda: sum(self._ages()))
+        self.metrics.longest.set_function(lambda: max(self._ages(), default=0.0))
 
     def __len__(self) -> int:
         """How many items wait and could be handed out."""
@@ -127,7 +131,6 @@ class WorkQueue(Generic[Item]):
         self.metrics.queue_seconds.observe(now - self._dirty.pop(item))
         self._processing[item] = now
         self._idle.clear()
-        self.metrics.depth.set(len(self._order))
         return item
 
     def done(self, item: Item) -> None:
@@ -157,12 +160,10 @@ class WorkQueue(Generic[Item]):
         """After `shut_down`: return when nothing is queued and no worker holds anything (WQ5)."""
         await self._idle.wait()
 
-    def observe(self) -> None:
-        """Refresh the gauges of work in progress; called before every scrape."""
+    def _ages(self) -> list[float]:
+        """How long each worker has held its item, in seconds."""
         now = self.clock.monotonic()
-        ages = [now - started for started in self._processing.values()]
-        self.metrics.unfinished.set(sum(ages))
-        self.metrics.longest.set(max(ages, default=0.0))
+        return [now - started for started in self._processing.values()]
 
     def _ripen(self, item: Item) -> None:
         del self._delayed[item]
@@ -170,7 +171,7 @@ class WorkQueue(Generic[Item]):
 
     def _push(self, item: Item) -> None:
         self._order.append(item)
-        self.metrics.depth.set(len(self._order))
+        self._idle.clear()
         self._wake()
 
     def _wake(self) -> None:

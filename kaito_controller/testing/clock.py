@@ -55,7 +55,7 @@ class DeadlockError(RuntimeError):
     """Every task waits for something that nothing will bring about."""
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class _JumpingSelector(selectors.DefaultSelector):
     """Where a loop would sleep until its next timer, puts the clock forward instead."""
 
     clock: VirtualClock
