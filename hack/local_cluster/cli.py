@@ -163,8 +163,10 @@ def _others() -> str:
 def _logs(state: ClusterState) -> dict[str, Path]:
     processes = ControlPlane(folder=state.folder).processes
     own = {path.stem: path for path in sorted(processes.log("x").parent.glob("*.log"))}
+    # Those of a cluster that did not come up are kept beside the others.
+    kept = {f"{path.parent.name}/{path.stem}": path for path in sorted(state.folder.glob("logs/*/*.log"))}
     of_nodes = {f"{path.parents[1].name}/{path.stem}": path for path in sorted(state.folder.glob("nodes/*/logs/*.log"))}
-    return own | of_nodes
+    return own | kept | of_nodes
 
 
 def _interrupted(_number: int, _frame: FrameType | None) -> NoReturn:

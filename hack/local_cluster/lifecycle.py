@@ -60,7 +60,9 @@ def up(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
         try:
             _create(state, wanted, phases)
         except BaseException:
-            clear(state, keep_logs=True)
+            with phases.phase("undoing"):
+                clear(state, keep_logs=True)
+                phases.waits_for(f"nothing; logs are kept in {state.folder / 'logs'}")
             raise
 
 
@@ -92,15 +94,16 @@ def down(state: ClusterState) -> bool:
 def clear(state: ClusterState, *, keep_logs: bool = False) -> None:
     """End and remove everything of a cluster, whatever state it is in."""
     control_plane = ControlPlane(folder=state.folder)
+    if keep_logs:
+        for folder in state.folder.glob("nodes/*/logs"):
+            shutil.copytree(folder, state.folder / "logs" / folder.parent.name, dirs_exist_ok=True)
     # The operator first: it would make again the nodes that are being removed.
     control_plane.processes.stop(OPERATOR)
     if os.geteuid() == 0 and shutil.which("ip", path=programs.PATH):
         nodes.release_network(state.folder)
     control_plane.stop()
     if keep_logs:
-        for entry in state.folder.iterdir():
-            if entry.name != "logs":
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        state.keep_only("logs")
     else:
         state.remove()
 
@@ -157,8 +160,11 @@ def _extend(state: ClusterState, document: dict[str, Any], wanted: Wanted, phase
         raise Problem(f"the name {state.name!r} is somebody's own cluster: take another --name, or forget it with down")
     if wanted.port and not document["server"].endswith(f":{wanted.port}"):
         raise Problem(f"the cluster {state.name!r} runs at {document['server']}: take it down to change --port")
-    real = wanted.nodes or 0
-    if real and "bridge" not in document:
+    with_real_nodes = "bridge" in document
+    real = (1 if with_real_nodes else 0) if wanted.nodes is None else wanted.nodes
+    if with_real_nodes:
+        nodes.prepare_network(state.folder)
+    elif real:
         raise Problem(
             f"the cluster {state.name!r} was started without real nodes and listens on the loopback only: "
             "take it down first, or give another --name"
@@ -203,6 +209,4 @@ def _choose_nodes(wanted: Wanted, phases: Phases) -> tuple[int, int]:
 def _network(plan: AddressPlan | None) -> Network:
     if plan is None:
         return Network()
-    return Network(
-        address=str(plan.host_address), service_cidr=str(plan.service_cidr), pod_cidr=str(plan.pod_cidr)
-    )
+    return Network(address=str(plan.host_address), service_cidr=str(plan.service_cidr), pod_cidr=str(plan.pod_cidr))

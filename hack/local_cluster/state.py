@@ -89,6 +89,14 @@ class ClusterState:
             with suppress(OSError):
                 folder.rmdir()
 
+    def keep_only(self, name: str) -> None:
+        """Remove everything in the folder but one entry, and the folder too when that is not there."""
+        for entry in self.folder.iterdir():
+            if entry.name != name:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        if not self.exists:
+            self.remove()
+
     def _lock(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

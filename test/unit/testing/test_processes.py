@@ -1,0 +1,63 @@
+"""Processes are found again and ended for certain, and nobody else's is touched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from kaito_controller.testing.processes import Process, Processes, marked
+
+STUBBORN = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]
+
+
+def test_a_record_is_enough_to_stop_it(tmp_path: Path) -> None:
+    """Another object on the same folder, as another call of a tool would have, finds the process and ends it."""
+    process = Processes(tmp_path).start("sleeper", ["sleep", "600"], folder=tmp_path)
+    found = Processes(tmp_path)
+    assert found.get("sleeper") == process
+    found.stop("sleeper")
+    assert not process.alive
+    assert found.get("sleeper") is None
+    assert found.names() == []
+
+
+def test_one_without_a_record_is_found_by_its_marker(tmp_path: Path) -> None:
+    """When the record is lost, stopping all still ends the process."""
+    processes = Processes(tmp_path)
+    process = processes.start("sleeper", ["sleep", "600"], folder=tmp_path)
+    (tmp_path / "processes" / "sleeper.json").unlink()
+    assert marked(str(tmp_path.resolve())) == [process]
+    processes.stop_all()
+    assert not process.alive
+
+
+def test_a_recycled_number_is_not_signalled(tmp_path: Path) -> None:
+    """A record whose process started at another time names somebody else, who is left alone."""
+    with subprocess.Popen(["sleep", "600"]) as other:
+        processes = Processes(tmp_path)
+        (tmp_path / "processes").mkdir()
+        (tmp_path / "processes" / "x.json").write_text(json.dumps({"pid": other.pid, "started": 1}))
+        assert processes.get("x") is None
+        processes.stop("x")
+        assert other.poll() is None
+        other.kill()
+
+
+def test_one_that_ignores_the_request_is_ended_by_force(tmp_path: Path) -> None:
+    """SIGTERM that is not heard is followed by SIGKILL, and what it printed is kept."""
+    processes = Processes(tmp_path)
+    process = processes.start("stubborn", STUBBORN, folder=tmp_path)
+    while "ready" not in processes.last_words("stubborn"):
+        assert process.alive
+    processes.stop("stubborn", grace_s=0.05)
+    assert not process.alive
+
+
+def test_one_that_ended_is_not_alive_though_nobody_reaped_it(tmp_path: Path) -> None:
+    """A process that came to its end by itself counts as gone."""
+    process = Processes(tmp_path).start("short", ["true"], folder=tmp_path)
+    while process.alive:
+        pass
+    assert not Process(pid=process.pid, started=process.started).alive
+    Processes(tmp_path).stop("short")
