@@ -14,11 +14,11 @@ from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.nodeclaim import conditions, managed
 from kaito_controller.controllers.nodeclaim.context import Context, typed
-from kaito_controller.controllers.nodeclaim.lifecycle.initialization import initialize
+from kaito_controller.controllers.nodeclaim.lifecycle.initialization import initialize, is_initialized
 from kaito_controller.controllers.nodeclaim.lifecycle.launch import Launch
 from kaito_controller.controllers.nodeclaim.lifecycle.liveness import deadline
 from kaito_controller.controllers.nodeclaim.lifecycle.progress import Progress, metadata_patch, with_instance
-from kaito_controller.controllers.nodeclaim.lifecycle.registration import register
+from kaito_controller.controllers.nodeclaim.lifecycle.registration import is_registered, register
 from kaito_controller.controllers.nodeclaim.lifecycle.story import tell
 from kaito_controller.controllers.nodeclaim.status import write_status
 from kaito_controller.controllers.nodeclaim.termination.claim import ClaimTermination
@@ -98,10 +98,13 @@ class Lifecycle:
         self._note(progress, launched.condition)
 
     async def _registration_step(self, progress: Progress) -> None:
-        if not progress.is_true(ConditionType.LAUNCHED) or progress.is_true(ConditionType.REGISTERED):
+        if not progress.is_true(ConditionType.LAUNCHED):
             return
         claim = progress.claim
-        registration = register(claim, self._context.nodes_of(claim.status.provider_id))
+        nodes = self._context.nodes_of(claim.status.provider_id)
+        if progress.is_true(ConditionType.REGISTERED) and all(map(is_registered, nodes)):
+            return
+        registration = register(claim, nodes)
         node = registration.node
         if node is not None:
             if registration.patch and await self._patch_node(node, registration.patch) is None:
@@ -110,16 +113,21 @@ class Lifecycle:
                 note = f"the Node joined without the taint {keys.TAINT_UNREGISTERED}:NoExecute"
                 self._warn(node, Reason.UNREGISTERED_TAINT_MISSING, note, "Registering")
             progress.claim = evolve(claim, status=evolve(claim.status, node_name=metadata.name(node)))
-        self._note(progress, registration.condition)
+        if not progress.is_true(ConditionType.REGISTERED):
+            self._note(progress, registration.condition)
 
     async def _initialization_step(self, progress: Progress) -> None:
-        if not progress.is_true(ConditionType.REGISTERED) or progress.is_true(ConditionType.INITIALIZED):
+        """Once True the condition stays, whatever becomes of the Node; one that joined anew is labelled anew."""
+        if not progress.is_true(ConditionType.REGISTERED):
             return
         node = self._context.nodes.store.get(progress.claim.status.node_name)
+        if progress.is_true(ConditionType.INITIALIZED) and (node is None or is_initialized(node)):
+            return
         initialization = initialize(progress.claim, node)
         if node is not None and initialization.patch:
             await self._patch_node(node, initialization.patch)
-        self._note(progress, initialization.condition)
+        if not progress.is_true(ConditionType.INITIALIZED):
+            self._note(progress, initialization.condition)
 
     async def _write(self, progress: Progress) -> None:
         """Labels and annotations that the cloud gave first, then the status: a claim with status has its labels."""

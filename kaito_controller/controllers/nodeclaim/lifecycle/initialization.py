@@ -45,9 +45,13 @@ def initialize(claim: NodeClaim, node: Object | None) -> Initialization:
     if waits is not None or node is None:
         reason, message = waits or _gone(claim)
         return Initialization(condition=unknown(ConditionType.INITIALIZED, reason, message))
-    labelled = metadata.labels(node).get(keys.NODE_INITIALIZED) == "true"
-    patch = {} if labelled else {"metadata": {"labels": {keys.NODE_INITIALIZED: "true"}}}
+    patch = {} if is_initialized(node) else {"metadata": {"labels": {keys.NODE_INITIALIZED: "true"}}}
     return Initialization(condition=holds(ConditionType.INITIALIZED), patch=patch)
+
+
+def is_initialized(node: Object) -> bool:
+    """Whether the Node was found fit before, and not replaced since."""
+    return metadata.labels(node).get(keys.NODE_INITIALIZED) == "true"
 
 
 def _waits_for(claim: NodeClaim, node: Object | None) -> tuple[Reason, str] | None:

@@ -52,7 +52,7 @@ def register(claim: NodeClaim, nodes: Sequence[Object]) -> Registration:
         condition=holds(ConditionType.REGISTERED),
         node=node,
         patch=adoption(claim, node),
-        taint_was_missing=not _is_registered(node) and not taints.has(spec_taints, UNREGISTERED_TAINT),
+        taint_was_missing=not is_registered(node) and not taints.has(spec_taints, UNREGISTERED_TAINT),
     )
 
 
@@ -85,13 +85,14 @@ def adoption(claim: NodeClaim, node: Object) -> Mapping[str, Any]:
 def _taints(claim: NodeClaim, node: Object, present: list[taints.Taint]) -> list[taints.Taint]:
     """The Node's taints; start-up taints come on once, since from then on somebody else removes them."""
     wanted = present
-    if not _is_registered(node) and metadata.labels(node).get(keys.DO_NOT_SYNC_TAINTS) != "true":
+    if not is_registered(node) and metadata.labels(node).get(keys.DO_NOT_SYNC_TAINTS) != "true":
         asked = [unstructure(taint) for taint in (*claim.spec.taints, *claim.spec.startup_taints)]
         wanted = taints.merged(present, asked)
     return taints.without(wanted, UNREGISTERED_TAINT)
 
 
-def _is_registered(node: Object) -> bool:
+def is_registered(node: Object) -> bool:
+    """Whether the Node was made some claim's, and not replaced since."""
     return metadata.labels(node).get(keys.NODE_REGISTERED) == "true"
 
 
