@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from codegen.documents import kustomization, yaml_text
-from kaito_controller import providers
 from kaito_controller.api import labels
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.kube.core import EVENTS, LEASES
 from kaito_controller.kube.rbac import READ, Rule, policy_rules
+from kaito_controller.providers.registry import PROVIDERS
 
 NAMESPACE = "kaito-system"
 SERVICE_ACCOUNT = "kaito-controller"
@@ -61,9 +60,7 @@ def declared_rules() -> dict[str, tuple[Rule, ...]]:
     made: dict[str, tuple[Rule, ...]] = {"kaito-controller": MACHINERY}
     for role, module in _CONTROLLERS:
         made[role] = _rules_of(module)
-    for package in pkgutil.iter_modules(providers.__path__, f"{providers.__name__}."):
-        if package.ispkg:
-            made[f"kaito-provider-{package.name.rpartition('.')[2]}"] = _rules_of(package.name)
+    made |= {f"kaito-provider-{entry.name}": _rules_of(entry.module) for entry in PROVIDERS.values()}
     return {role: rules for role, rules in made.items() if rules}
 
 
