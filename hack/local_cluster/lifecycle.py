@@ -23,7 +23,7 @@ from kaito_controller.testing.control_plane import (
 )
 from kaito_controller.testing.programs import built, program
 from local_cluster import nodes, packages, simulated
-from local_cluster.folders import require_room
+from local_cluster.folders import REPOSITORY, require_room
 from local_cluster.kubectl import Kubectl, KubectlError
 from local_cluster.phases import Phases
 from local_cluster.problem import Problem
@@ -148,6 +148,8 @@ def _create(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
     }
     kubectl = kubectl_of(document)
     document["kubernetes_version"] = kubectl.server_version()
+    # The API server refuses even a dry run of objects whose namespace is not there yet.
+    kubectl.run("apply", "--server-side", "-f", str(REPOSITORY / "config" / "rbac" / "namespace.yaml"))
     if plan:
         images = [str(path) for path in nodes.pack_images(state.folder)]
         document |= {**plan.document(), "cluster_dns": str(plan.dns_address), "images": images}
