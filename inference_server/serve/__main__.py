@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from inference_server import contract
-from inference_server.serve import argv, config_file, model_folder
+from inference_server.serve import argv, config_file, model_folder, rank
 from inference_server.serve.refusal import InputError
 
 # Kubernetes shows what is written here as the reason why the container ended.
@@ -44,7 +44,8 @@ def _serve(words: Sequence[str]) -> tuple[int, str]:
     engine = Engine()
     arguments = argv.resolve(rest, config, engine.options)
     model_folder.check(argv.last(arguments, contract.ARG_MODEL), argv.last(arguments, contract.ARG_LOAD_FORMAT))
-    outcome = engine.serve(arguments)
+    with rank.as_ranked(arguments) as words_of_rank:
+        outcome = engine.serve(words_of_rank)
     if outcome.signal is None:
         return contract.EXIT_ENGINE, "the engine died while serving; its own lines above say why"
     return contract.EXIT_OK, f"stopped by {signal.Signals(outcome.signal).name}" if outcome.signal else "stopped"

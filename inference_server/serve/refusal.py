@@ -23,7 +23,8 @@ class InputError(Exception):
     def __str__(self) -> str:
         """One line: `field: rule, found …; remedy`."""
         told = f"{self.field}: {self.rule}, found {self.found}"
-        return f"{told}; {self.remedy}" if self.remedy else told
+        whole = f"{told}; {self.remedy}" if self.remedy else told
+        return "".join(letter if letter.isprintable() else " " for letter in whole)
 
 
 def shown(value: object, limit: int = 80) -> str:
