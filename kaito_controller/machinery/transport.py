@@ -238,7 +238,7 @@ class AioTransport:
             _keep_alive(response)
             yield self._chunks(call, response)
         finally:
-            response.close()
+            _hang_up(response)
 
     async def _chunks(self, call: _Call, response: Any) -> AsyncIterator[bytes]:
         with self._translated(call):
@@ -406,6 +406,14 @@ def _keep_alive(response: Any) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE.items():
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _hang_up(response: Any) -> None:
+    """End a stream now: a TLS goodbye would be sent later, by a loop that may be closed by then."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()
 
 
 class _ApiClient:
