@@ -13,6 +13,9 @@ NOT_IN = "NotIn"
 EXISTS = "Exists"
 DOES_NOT_EXIST = "DoesNotExist"
 
+_KEY_PATTERN = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+_VALUE_PATTERN = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+
 LABEL_KEY_LENGTH = 317
 LABEL_VALUE_LENGTH = 63
 
@@ -25,7 +28,19 @@ LABEL_VALUE_LENGTH = 63
         " give values that go with the operator",
         found="'operator ' + self.operator",
         field_path=".values",
-    )
+    ),
+    CelRule(
+        rule=f"self.key.matches('{_KEY_PATTERN}')",
+        message="key: must be a label's key, a name with an optional DNS prefix such as example.com/size; correct it",
+        found="self.key",
+        field_path=".key",
+    ),
+    CelRule(
+        rule=f"!has(self.values) || self.values.all(value, value.matches('{_VALUE_PATTERN}'))",
+        message="values: each must be a label's value: letters, digits, '-', '_' and '.', beginning and ending with a"
+        " letter or digit; correct those that are not",
+        field_path=".values",
+    ),
 )
 @frozen(kw_only=True)
 class LabelExpression:
@@ -81,6 +96,14 @@ class LabelSelector:
             "Labels with the exact values that an object must carry.",
             max_properties=64,
             item={"max_length": LABEL_VALUE_LENGTH},
+            rules=(
+                CelRule(
+                    rule=f"self.all(key, key.size() <= {LABEL_KEY_LENGTH} && key.matches('{_KEY_PATTERN}')"
+                    f" && self[key].matches('{_VALUE_PATTERN}'))",
+                    message="matchLabels: keys and values must be those of labels, such as example.com/size: big;"
+                    " correct those that are not",
+                ),
+            ),
         ),
     )
     match_expressions: tuple[LabelExpression, ...] = field(

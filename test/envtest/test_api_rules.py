@@ -130,6 +130,13 @@ BREAKS = [
         selecting(matchExpressions=[{"key": "a", "operator": "Exists", "values": ["b"]}]),
         "found operator Exists",
     ),
+    Break("matchLabels: keys and values must be", selecting(matchLabels={"a b": "c"})),
+    Break("matchLabels: keys and values must be", selecting(matchLabels={"a": "-c"})),
+    Break("key: must be a label's key", selecting(matchExpressions=[{"key": "/a", "operator": "Exists"}]), "found /a"),
+    Break(
+        "values: each must be a label's",
+        selecting(matchExpressions=[{"key": "a", "operator": "In", "values": ["b c"]}]),
+    ),
     Break("count: must be at least 1", {"resource": {"count": 0}}, "found zero"),
     Break("count: must be at least 1", {"resource": {"count": -2}}, "found a negative number"),
     Break("partition: only for existing nodes", {"resource": {"partition": {"mode": "mig", "profile": "1g.10gb"}}}),
