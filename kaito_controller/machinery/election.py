@@ -44,6 +44,7 @@ class ElectionThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = threading.Event()
         self._main: asyncio.Task[None] | None = None
+        self._is_leading = False
 
     async def acquire(self) -> None:
         """Start to contend, and return once this process leads.
@@ -86,7 +87,8 @@ class ElectionThread:
         except Exception as error:
             log.exception("leader election failed")
             tell(error)
-            self._on_lost(f"leader election failed: {error}")
+            if self._is_leading:
+                self._on_lost(f"leader election failed: {error}")
 
     async def _contend(self, tell: Callable[[BaseException | None], None]) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
@@ -96,6 +98,7 @@ class ElectionThread:
             if self._stopping.is_set():
                 return
             await elector.acquire()
+            self._is_leading = True
             tell(None)
             await elector.hold()
         except asyncio.CancelledError:

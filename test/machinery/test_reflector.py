@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -160,7 +161,7 @@ async def test_a_failed_list_is_tried_again_with_growing_jittered_waits(clock: V
         await clock.sleep(1000)
         assert reflector.last_error is None
     starts = [call.at for call in transport.lists]
-    waits = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(starts)]
     floors = [0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0]
     assert [floor <= wait < 2 * floor for floor, wait in zip(floors, waits, strict=False)] == [True] * 7
     assert sink.told == [("replace", "7")]
@@ -203,7 +204,7 @@ async def test_a_refused_watch_waits_and_does_not_list(clock: VirtualClock) -> N
     starts = [call.at for call in transport.watches[:5]]
     floors = [0.8, 1.6, 3.2, 6.4]
     assert all(
-        f <= later - earlier < 2 * f for f, earlier, later in zip(floors, starts, starts[1:], strict=False)
+        floor <= later - earlier < 2 * floor for floor, (earlier, later) in zip(floors, pairwise(starts), strict=False)
     )
 
 

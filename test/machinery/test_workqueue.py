@@ -171,9 +171,7 @@ ADDS = st.lists(st.tuples(st.floats(0, 10), KEYS, st.sampled_from(["add", "after
 
 @settings(max_examples=60, deadline=None)
 @given(adds=ADDS, workers=st.integers(1, 4), seed=st.integers(0, 2**16))
-def test_no_key_is_lost_and_none_is_in_two_hands(
-    adds: list[tuple[float, str, str]], workers: int, seed: int
-) -> None:
+def test_no_key_is_lost_and_none_is_in_two_hands(adds: list[tuple[float, str, str]], workers: int, seed: int) -> None:
     """WQ1, WQ2, CT9: after its last add each key is worked on again, and never by two workers at once."""
 
     async def scenario(clock: VirtualClock) -> None:
