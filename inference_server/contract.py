@@ -33,7 +33,8 @@ ARG_TENSOR_PARALLEL_SIZE: Final = "--tensor-parallel-size"
 ARG_PIPELINE_PARALLEL_SIZE: Final = "--pipeline-parallel-size"
 ARG_DATA_PARALLEL_SIZE: Final = "--data-parallel-size"
 ARG_DISTRIBUTED_EXECUTOR_BACKEND: Final = "--distributed-executor-backend"
-# Several nodes without an extra cluster layer: vLLM's "mp" backend, one process group over these.
+# Several nodes without an extra cluster layer: vLLM's "mp" backend, one process group over these. Rank 0 serves the
+# API; the others run headless and answer nothing but HEALTH_PATH.
 ARG_NODE_COUNT: Final = "--nnodes"
 ARG_NODE_RANK: Final = "--node-rank"
 ARG_MASTER_ADDR: Final = "--master-addr"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from inference_server import contract
-from inference_server.serve import argv, config_file, model_folder, rank
+from inference_server.serve import argv, config_file, model_folder
 from inference_server.serve.refusal import InputError
 
 # Kubernetes shows what is written here as the reason why the container ended.
@@ -25,7 +25,9 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         code, cause = contract.EXIT_OK, "stopped by a signal before it was ready"
     except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else contract.EXIT_ENGINE
+        code = (
+            stop.code if isinstance(stop.code, int) else contract.EXIT_OK if stop.code is None else contract.EXIT_ENGINE
+        )
         cause = "as asked" if code == contract.EXIT_OK else f"the engine left with {stop.code}"
     except Exception as error:  # noqa: BLE001 (the engine raises what it likes, and the cause must still be told)
         cause = f"the engine could not serve: {type(error).__name__}: {' '.join(str(error).split())}"
@@ -44,8 +46,7 @@ def _serve(words: Sequence[str]) -> tuple[int, str]:
     engine = Engine()
     arguments = argv.resolve(rest, config, engine.options)
     model_folder.check(argv.last(arguments, contract.ARG_MODEL), argv.last(arguments, contract.ARG_LOAD_FORMAT))
-    with rank.as_ranked(arguments) as words_of_rank:
-        outcome = engine.serve(words_of_rank)
+    outcome = engine.serve(arguments)
     if outcome.signal is None:
         return contract.EXIT_ENGINE, "the engine died while serving; its own lines above say why"
     return contract.EXIT_OK, f"stopped by {signal.Signals(outcome.signal).name}" if outcome.signal else "stopped"
