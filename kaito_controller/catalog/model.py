@@ -141,9 +141,9 @@ class Runtime:
     """How a model is served: image, command, environment, volumes and security, as the pod's own YAML.
 
     Strings in `image`, `command`, `environment`, `volumes`, `volume_mounts`, `host_folders` and `annotations` may hold
-    `{parameter}`. `engine_arguments` are as in a preset. `planned_context` false lets the engine choose the context
-    length itself; `multi_node` says that one model may span nodes. `host_folders` are directories of the node, mounted
-    read-only at the path they have there.
+    `{parameter}`. `engine_arguments` are as in a preset, `single_node_arguments` further ones for a model on one node.
+    `planned_context` false lets the engine choose the context length itself; `multi_node` says that one model may span
+    nodes. `host_folders` are directories of the node, mounted read-only at the path they have there.
     """
 
     name: str
@@ -154,6 +154,7 @@ class Runtime:
     accelerator: Accelerator
     parameters: tuple[Parameter, ...] = ()
     engine_arguments: Mapping[str, str] = field(factory=dict)
+    single_node_arguments: Mapping[str, str] = field(factory=dict)
     environment: Mapping[str, str] = field(factory=dict)
     volumes: tuple[Mapping[str, Any], ...] = ()
     volume_mounts: tuple[Mapping[str, Any], ...] = ()

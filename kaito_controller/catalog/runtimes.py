@@ -21,6 +21,7 @@ def read_runtimes(document: Fields) -> Iterator[Runtime]:
         accelerator=_accelerator(document.mapping("accelerator")),
         parameters=tuple(_parameter(entry) for entry in document.mappings("parameters")),
         engine_arguments=document.text_map("engine_arguments"),
+        single_node_arguments=document.text_map("single_node_arguments"),
         environment=document.text_map("environment"),
         volumes=tuple(document.plain("volumes") or ()),
         volume_mounts=tuple(document.plain("volume_mounts") or ()),

@@ -23,7 +23,8 @@ def arguments(
     workspace: Workspace, preset: Preset, plan: InferencePlan, runtime: Runtime, parameters: Mapping[str, str]
 ) -> list[str]:
     """The server's arguments, sorted by name so that the same plan always gives the same pod."""
-    options = {**runtime.engine_arguments, **preset.engine_arguments}
+    alone = runtime.single_node_arguments if plan.node_count == 1 else {}
+    options = {**runtime.engine_arguments, **alone, **preset.engine_arguments}
     flags: dict[str, list[str]] = {f"--{name}": [] if value == "true" else [value] for name, value in options.items()}
     flags |= {
         contract.ARG_MODEL: [model_location(preset, runtime, parameters)],
@@ -37,7 +38,12 @@ def arguments(
     if preset.weights_folder is None:
         flags[contract.ARG_DOWNLOAD_DIR] = [contract.WEIGHTS_DIRECTORY]
     if runtime.accelerator.device is EngineDevice.CUDA:
-        flags |= _gpu_flags(workspace, plan)
+        flags |= {
+            contract.ARG_GPU_MEMORY_UTILIZATION: [f"{plan.gpu_memory_utilization:g}"],
+            contract.ARG_TENSOR_PARALLEL_SIZE: [str(plan.tensor_parallel)],
+        }
+    if plan.node_count > 1:
+        flags |= _node_flags(workspace, plan)
     if workspace.inference is not None and workspace.inference.config:
         flags[contract.ARG_CONFIG_FILE] = [contract.CONFIG_FILE]
     mode = workspace.metadata.annotations.get(keys.PERFORMANCE_MODE, "")
@@ -46,23 +52,17 @@ def arguments(
     return [word for name, values in sorted(flags.items()) for word in (name, *values)]
 
 
-def _gpu_flags(workspace: Workspace, plan: InferencePlan) -> dict[str, list[str]]:
-    flags = {
-        contract.ARG_GPU_MEMORY_UTILIZATION: [f"{plan.gpu_memory_utilization:g}"],
-        contract.ARG_TENSOR_PARALLEL_SIZE: [str(plan.tensor_parallel)],
+def _node_flags(workspace: Workspace, plan: InferencePlan) -> dict[str, list[str]]:
+    leader = f"{workspace.metadata.name}-0.{headless_name(workspace)}.{workspace.metadata.namespace}.svc"
+    return {
+        contract.ARG_PIPELINE_PARALLEL_SIZE: [str(plan.pipeline_parallel)],
+        contract.ARG_DISTRIBUTED_EXECUTOR_BACKEND: ["mp"],
+        contract.ARG_NODE_COUNT: [str(plan.node_count)],
+        # The kubelet replaces it: the one pod template serves every rank.
+        contract.ARG_NODE_RANK: [f"$({contract.ENV_POD_INDEX})"],
+        contract.ARG_MASTER_ADDR: [leader],
+        contract.ARG_MASTER_PORT: [str(contract.MASTER_PORT)],
     }
-    if plan.node_count > 1:
-        leader = f"{workspace.metadata.name}-0.{headless_name(workspace)}.{workspace.metadata.namespace}.svc"
-        flags |= {
-            contract.ARG_PIPELINE_PARALLEL_SIZE: [str(plan.pipeline_parallel)],
-            contract.ARG_DISTRIBUTED_EXECUTOR_BACKEND: ["mp"],
-            contract.ARG_NODE_COUNT: [str(plan.node_count)],
-            # The kubelet replaces it: the one pod template serves every rank.
-            contract.ARG_NODE_RANK: [f"$({contract.ENV_POD_INDEX})"],
-            contract.ARG_MASTER_ADDR: [leader],
-            contract.ARG_MASTER_PORT: [str(contract.MASTER_PORT)],
-        }
-    return flags
 
 
 def served_names(workspace: Workspace, preset: Preset) -> list[str]:

@@ -16,6 +16,7 @@ from kaito_controller.sizing.parallelism import can_split, tensor_parallel
 CATALOG = load()
 CUDA = CATALOG.runtime("vllm-cuda")
 CPU = CATALOG.runtime("vllm-cpu-host")
+ALONE = evolve(CUDA, name="alone", multi_node=False)
 HUB_PRESETS = tuple(preset for preset in CATALOG.presets if preset.weights_folder is None)
 NVIDIA_SKUS = tuple(sku for sku in CATALOG.skus if sku.resource == "nvidia.com/gpu")
 
@@ -174,7 +175,7 @@ def test_a_model_of_no_hub_needs_a_runtime_that_reads_a_folder():
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"runtime": CPU, "node_count": 2}, "runtime vllm-cpu-host serves a model on one node"),
+        ({"runtime": ALONE, "node_count": 2}, "runtime alone serves a model on one node"),
         ({"node_count": 33}, "phi-2 has 32 layers, at least one a node: give at most 32"),
     ],
 )

@@ -93,6 +93,17 @@ def test_ranks_on_several_nodes_know_where_to_meet(workspace: MakeWorkspace, ser
     }
 
 
+def test_a_cpu_engine_spans_nodes_too(workspace: MakeWorkspace, serve: Serve):
+    """Two nodes on the CPU: ranks and a meeting point, but nothing about GPUs, and code is compiled as it must be."""
+    one = serve(workspace("tiny-phi3"), runtime="vllm-cpu-host")
+    two = serve(workspace("tiny-phi3", resource={"count": 2}), runtime="vllm-cpu-host")
+
+    assert [argument(made, "--pipeline-parallel-size") for made in (one, two)] == [None, "2"]
+    assert ["--enforce-eager" in container_of(made)["args"] for made in (one, two)] == [True, False]
+    assert argument(two, "--tensor-parallel-size") is None
+    assert argument(two, "--node-rank") == "$(POD_INDEX)"
+
+
 def test_float16_on_a_v100(workspace: MakeWorkspace, serve: Serve):
     """The tutorial's instance type gets the precision that its GPU has."""
     assert argument(serve(workspace(resource={"instanceType": "Standard_NC6s_v3"})), "--dtype") == "float16"
