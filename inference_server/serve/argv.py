@@ -56,6 +56,9 @@ def resolve(argv: Sequence[str], config: ConfigFile, options: Mapping[str, Optio
     if _plain(contract.ARG_LOAD_FORMAT) not in given:
         # Weights are untrusted input: without this vLLM falls back to pickled files where there are no safetensors.
         defaults += [contract.ARG_LOAD_FORMAT, "safetensors"]
+    if _is_later_rank(argv) and _plain(contract.ARG_HEADLESS) not in given:
+        # Every rank is given the same words but for its number; only the first serves the API.
+        defaults.append(contract.ARG_HEADLESS)
     from_file = [word for key, value in config.vllm.items() for word in words_for(key, value, options)]
     return [*defaults, *argv, *from_file, "--middleware", CHAT_MIDDLEWARE]
 
@@ -87,6 +90,11 @@ def words_for(key: str, value: Any, options: Mapping[str, Option]) -> list[str]:
         return [f"--{name}", *(_text(one) for one in value)]
     text = _text(value)
     return [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
+
+
+def _is_later_rank(argv: Sequence[str]) -> bool:
+    rank = last(argv, contract.ARG_NODE_RANK)
+    return rank is not None and rank.isdecimal() and int(rank) > 0
 
 
 def _flag(field: str, name: str, value: Any, option: Option) -> list[str]:

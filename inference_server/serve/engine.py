@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from attrs import field, frozen
 
 from inference_server import contract
+from inference_server.serve import rank_health
 from inference_server.serve.argv import Option
 from inference_server.serve.refusal import InputError
 
@@ -75,7 +77,8 @@ class Engine:
         if _is_one_process(args):
             return _run(lambda: run_server(args))
         # Several API servers, several nodes: vLLM's own command arranges the processes and waits for a signal.
-        ServeSubcommand.cmd(args)
+        with rank_health.answering(args.host or "", args.port) if args.headless else nullcontext():
+            ServeSubcommand.cmd(args)
         return Outcome(signal=0)
 
 

@@ -25,6 +25,8 @@ OPTIONS = {
     "served-model-name": Option(takes_value=True, several=True),
     "compilation-config": VALUE,
     "middleware": VALUE,
+    "nnodes": VALUE,
+    "node-rank": VALUE,
 }
 ENDING = ["--middleware", CHAT_MIDDLEWARE]
 
@@ -63,6 +65,12 @@ def test_a_load_format_of_the_file_replaces_the_default():
     """The file's spelling with an underscore counts as the same option."""
     words = argv.resolve([], ConfigFile(vllm={"load_format": "auto"}), OPTIONS)
     assert ["--port", str(contract.PORT), "--load-format", "auto", *ENDING] == words
+
+
+@pytest.mark.parametrize(("rank", "headless"), [("0", False), ("1", True), ("12", True)])
+def test_only_rank_zero_serves_the_api(rank: str, headless: bool):
+    """One pod template starts every rank: those above 0 become headless by their number."""
+    assert headless == ("--headless" in resolved(["--nnodes", "13", "--node-rank", rank]))
 
 
 def test_the_file_wins_by_coming_last():
