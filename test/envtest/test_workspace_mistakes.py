@@ -1,0 +1,183 @@
+"""What a user can get wrong: each mistake is told within a second, and correcting it goes on by itself."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from kaito_controller.api import labels as keys
+from kaito_controller.api.workspace import WORKSPACES
+from kaito_controller.kube.core import SERVICES, STATEFUL_SETS
+from kaito_controller.testing.scenario import condition_of, message_of, operator, stage
+
+TELL_S = 1.0
+
+
+@pytest.fixture
+async def hands(apiserver, namespace):
+    """Open the hands of the test in its namespace."""
+    async with stage(apiserver.kubeconfig, namespace) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def running(apiserver):
+    """Run the operator, and wait until it has caught up with what other tests left."""
+    async with operator(apiserver.kubeconfig) as started:
+        await started.settled()
+        yield started
+
+
+async def remove(hands, name):
+    """Delete a Workspace for which nothing was provisioned."""
+    await hands.client.delete(WORKSPACES, name, hands.namespace)
+    await hands.gone(WORKSPACES, name, hands.namespace)
+
+
+MISTAKES = {
+    "preset": (
+        {"preset": "phi-4-mni-instruct"},
+        "UnknownPreset",
+        "nearest names: phi-4-mini-instruct",
+        {"inference": {"preset": {"name": "phi-4-mini-instruct"}}},
+    ),
+    "sku": (
+        {"instance_type": "Standard_NC24ads_A100"},
+        "UnknownInstanceType",
+        "Standard_NC24ads_A100_v4",
+        {"resource": {"instanceType": "Standard_NC24ads_A100_v4"}},
+    ),
+    "conflict": (
+        {"match_labels": {keys.OPERATING_SYSTEM: "windows"}},
+        "SelectorInvalid",
+        "no node can meet",
+        {"resource": {"labelSelector": {"matchLabels": {keys.OPERATING_SYSTEM: "linux"}}}},
+    ),
+    "count": (
+        {"preset": "llama-3.3-70b-instruct", "instance_type": "Standard_NC24ads_A100_v4", "count": 2},
+        "CountTooSmall",
+        "are available",
+        {"resource": {"count": 4}},
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+async def test_a_mistake_is_told_and_its_correction_goes_on(hands, running, mistake):
+    """Given a mistake, then condition and event say so within a second; when it is corrected, a claim is made."""
+    fields, reason, said, correction = MISTAKES[mistake]
+    applied = time.monotonic()
+    await hands.given_workspace(mistake, **fields)
+    wrong = await hands.shows(mistake, "ResourceReady", "False", reason)
+    assert time.monotonic() - applied < TELL_S
+    assert said in message_of(wrong, "ResourceReady")
+    assert condition_of(wrong, "WorkspaceSucceeded") == ("False", "workspaceFailed")
+    assert said in await hands.told(mistake, reason)
+    await hands.change_workspace(mistake, correction)
+    corrected = await hands.shows(mistake, "NodeClaimReady", "False", "NodeClaimNotReady")
+    assert condition_of(corrected, "ResourceReady") == ("False", "NodeClaimNotReady")
+    await hands.node_claims(mistake, corrected["status"]["targetNodeCount"])
+    await remove(hands, mistake)
+
+
+async def test_tuning_is_accepted_and_told_to_come_later(hands, running):
+    """Given a tuning Workspace, then it is accepted, and two conditions say that it does nothing yet."""
+    tuning = {
+        "preset": {"name": "phi-4"},
+        "method": "lora",
+        "input": {"urls": ["https://example.com/a.parquet"]},
+        "output": {"image": "example.com/out:1", "imagePushSecret": "push"},
+    }
+    body = {"inference": None, "tuning": tuning}
+    await hands.given_workspace("tunes", **body)
+    told = await hands.shows("tunes", "JobStarted", "False", "FieldsNotImplemented")
+    assert condition_of(told, "SpecHonored") == ("False", "FieldsNotImplemented")
+    await hands.node_claims("tunes", 0)
+    await remove(hands, "tunes")
+
+
+async def test_fields_without_effect_are_listed(hands, running):
+    """Given fields that nothing acts on yet, then SpecHonored lists them and the rest goes on."""
+    inference = {
+        "preset": {"name": "phi-4-mini-instruct"},
+        "adapters": [{"source": {"name": "a", "image": "example.com/a:1"}}],
+    }
+    await hands.given_workspace("partly", inference=inference)
+    told = await hands.shows("partly", "SpecHonored", "False", "FieldsNotImplemented")
+    assert "inference.adapters" in message_of(told, "SpecHonored")
+    await hands.node_claims("partly", 1)
+    await remove(hands, "partly")
+
+
+async def test_an_instance_type_is_refused_where_no_nodes_are_made(apiserver, hands):
+    """Given an operator with --node-provisioner byo, then an instance type is refused with the reason, and no claim."""
+    from kaito_controller.app.options import NodeProvisioner
+
+    async with operator(apiserver.kubeconfig, node_provisioner=NodeProvisioner.BYO):
+        await hands.given_workspace("refused")
+        refused = await hands.shows("refused", "ResourceReady", "False", "InstanceTypeRefused")
+        assert "--node-provisioner byo" in message_of(refused, "ResourceReady")
+        await hands.node_claims("refused", 0)
+        await remove(hands, "refused")
+
+
+async def test_a_strangers_service_is_left_alone(hands, running):
+    """Given somebody's Service of the same name, then it is not taken, and deleting it lets the Workspace go on."""
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "taken", "namespace": hands.namespace},
+        "spec": {"ports": [{"port": 1234}], "selector": {"theirs": "true"}},
+    }
+    theirs = await hands.client.create(SERVICES, service)
+    await hands.given_workspace("taken")
+    told = await hands.shows("taken", "InferenceReady", "False", "WorkloadConflict")
+    assert "has no owner" in message_of(told, "InferenceReady")
+    assert await hands.client.get(SERVICES, "taken", hands.namespace) == theirs
+    await hands.client.delete(SERVICES, "taken", hands.namespace)
+    await hands.shows("taken", "InferenceReady", "False", "WorkspaceInferenceStatusPending")
+    await remove(hands, "taken")
+
+
+async def test_what_somebody_changed_is_put_right(hands, running):
+    """Given a running workload, when somebody scales it or deletes it, then it is as planned again."""
+    await hands.given_workspace("drifts")
+    (claim,) = await hands.node_claims("drifts")
+    await hands.provision(claim)
+    made = await hands.stateful_set("drifts")
+    await hands.client.merge_patch(STATEFUL_SETS, "drifts", hands.namespace, {"spec": {"replicas": 3}})
+
+    async def replicas():
+        found = await hands.find(STATEFUL_SETS, "drifts", hands.namespace)
+        return found is not None and found["spec"]["replicas"] == 1
+
+    from kaito_controller.testing.provisioner import until
+
+    await until("one replica again", replicas)
+    await hands.client.delete(STATEFUL_SETS, "drifts", hands.namespace)
+
+    async def anew():
+        found = await hands.find(STATEFUL_SETS, "drifts", hands.namespace)
+        return found is not None and found["metadata"]["uid"] != made["metadata"]["uid"]
+
+    await until("a new StatefulSet", anew)
+    await hands.client.delete(WORKSPACES, "drifts", hands.namespace)
+    await hands.node_claims("drifts", 0)
+    await hands.release(claim)
+    await hands.gone(WORKSPACES, "drifts", hands.namespace)
+
+
+async def test_a_claim_without_capacity_is_not_asked_for_in_a_loop(hands, running):
+    """Given a provisioner that deletes claims for want of capacity, then they are replaced with growing pauses."""
+    from kaito_controller.api.nodeclaim import NODE_CLAIMS
+
+    await hands.given_workspace("soldout")
+    names = set()
+    started = time.monotonic()
+    while time.monotonic() - started < 4.0:
+        for claim in await hands.node_claims("soldout", 1):
+            names.add(claim["metadata"]["uid"])
+            await hands.remove(NODE_CLAIMS, claim["metadata"]["name"])
+    assert 2 <= len(names) <= 4
+    await remove(hands, "soldout")
