@@ -32,6 +32,7 @@ from kaito_controller.testing.cloud import FakeCloud
 T = TypeVar("T")
 PATIENCE_S = 20.0
 LOOK_S = 0.05
+GRACE_S = 1.0
 _RANDOM = Random(0)  # noqa: S311 - names events, guards nothing
 
 BRISK = Timing(
@@ -169,7 +170,7 @@ async def until(what: str, probe: Callable[[], Awaitable[T | None]], *, patience
 async def provisioning(
     kubeconfig: Path, provider: CloudProvider | FakeCloud, *, timing: Timing = BRISK
 ) -> AsyncIterator[Rig]:
-    """Run the node provisioner over a provider for as long as the context lasts. Ends like a process: at once."""
+    """Run the node provisioner over a provider for as long as the context lasts. What hangs at the end is cut off."""
     clock, metrics = RealClock(), Metrics()
     async with AioTransport(kubeconfig=kubeconfig) as transport:
         client = Client(transport)
@@ -183,17 +184,19 @@ async def provisioning(
         stop = asyncio.Event()
         cache.start()
         await cache.wait_synced()
-        controllers = (provisioner.lifecycle, provisioner.node_termination)
-        tasks = [asyncio.create_task(part.run(stop)) for part in controllers]
-        tasks.append(asyncio.create_task(events.run()))
+        parts = [asyncio.create_task(part.run(stop)) for part in (provisioner.lifecycle, provisioner.node_termination)]
+        recording = asyncio.create_task(events.run())
         try:
             yield Rig(client=client, provisioner=provisioner)
         finally:
-            await _end(tasks, cache)
+            stop.set()
+            await asyncio.wait(parts, timeout=GRACE_S)
+            await events.flush()
+            await _end([*parts, recording])
+            await cache.stop()
 
 
-async def _end(tasks: Sequence[asyncio.Task[None]], cache: Cache) -> None:
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await cache.stop()
