@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from kaito_controller.testing.eventually import eventually
 from kaito_controller.testing.processes import Process, Processes, marked
 
 STUBBORN = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]
@@ -48,8 +49,7 @@ def test_one_that_ignores_the_request_is_ended_by_force(tmp_path: Path) -> None:
     """SIGTERM that is not heard is followed by SIGKILL, and what it printed is kept."""
     processes = Processes(tmp_path)
     process = processes.start("stubborn", STUBBORN, folder=tmp_path)
-    while "ready" not in processes.last_words("stubborn"):
-        assert process.alive
+    eventually("it ignores SIGTERM", lambda: "ready" in processes.last_words("stubborn"))
     processes.stop("stubborn", grace_s=0.05)
     assert not process.alive
 
@@ -57,7 +57,6 @@ def test_one_that_ignores_the_request_is_ended_by_force(tmp_path: Path) -> None:
 def test_one_that_ended_is_not_alive_though_nobody_reaped_it(tmp_path: Path) -> None:
     """A process that came to its end by itself counts as gone."""
     process = Processes(tmp_path).start("short", ["true"], folder=tmp_path)
-    while process.alive:
-        pass
+    eventually("it has ended", lambda: not process.alive)
     assert not Process(pid=process.pid, started=process.started).alive
     Processes(tmp_path).stop("short")
