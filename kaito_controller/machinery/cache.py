@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-import structlog
-
 from kaito_controller.kube.metadata import Object, key, resource_version, split_key
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.resource_version import Written, is_comparable, is_older
 
@@ -19,7 +18,7 @@ SYNC_TIMEOUT_S = 120.0
 WRITTEN_S = 60.0
 """How long a write of our own is waited for. A watch that lags longer is broken, and repeating a write is harmless."""
 
-log = structlog.get_logger("machinery.cache")
+log = logger(__name__)
 
 
 class StaleCacheError(Exception):

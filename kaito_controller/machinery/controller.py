@@ -15,6 +15,7 @@ from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, is_conflict
 from kaito_controller.machinery.event import Event
 from kaito_controller.machinery.informer import Registration
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import ControllerMetrics, Metrics
 from kaito_controller.machinery.request import Reconciler, Request, Result, TerminalError
 from kaito_controller.machinery.source import Watch
@@ -26,7 +27,7 @@ RECONCILE_TIMEOUT_S = 120.0
 DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RecursionError, TypeError)
 """Exceptions that a correct reconciler does not raise: Go would have panicked."""
 
-log = structlog.get_logger("machinery.controller")
+log = logger(__name__)
 
 
 class Controller:

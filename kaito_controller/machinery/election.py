@@ -7,14 +7,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-import structlog
-
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.heartbeat import die
 from kaito_controller.machinery.leaderelection import LeaderElector, LeadershipLostError
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.transport import Transport
 
-log = structlog.get_logger("machinery.election")
+log = logger(__name__)
 
 JOIN_S = 15.0
 """How long a thread that was asked to release the lease is waited for."""

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from random import Random
 
-import structlog
 from attrs import define
 
 from kaito_controller.kube.metadata import Object
@@ -14,13 +13,14 @@ from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.event import Change, Event, Handler
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.reflector import Reflector
 from kaito_controller.machinery.store import IndexFunction, Store
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
-log = structlog.get_logger("machinery.informer")
+log = logger(__name__)
 
 
 def strip(obj: Object) -> Object:

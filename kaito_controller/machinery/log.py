@@ -45,5 +45,5 @@ def configure(log_format: str = "json", *, level: int = logging.INFO, stream: Te
 
 
 def logger(name: str) -> Any:
-    """A logger whose lines carry ``logger: name``."""
-    return structlog.get_logger(logger=name)
+    """A logger whose lines carry the module's name, without the package, as `component`."""
+    return structlog.get_logger(component=name.removeprefix("kaito_controller."))

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-import structlog
-
 from kaito_controller.machinery import healthz
 from kaito_controller.machinery.cache import SYNC_TIMEOUT_S, Cache
 from kaito_controller.machinery.clock import Clock
@@ -15,6 +13,7 @@ from kaito_controller.machinery.election import ElectionThread
 from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.healthz import Check, Endpoint
 from kaito_controller.machinery.heartbeat import Heartbeat, Watchdog
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 
 GRACE_S = 30.0
@@ -23,7 +22,7 @@ FLUSH_S = 2.0
 
 Address = tuple[str, int]
 
-log = structlog.get_logger("machinery.manager")
+log = logger(__name__)
 
 
 class Runnable(Protocol):

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from random import Random
 from typing import Any, Protocol
 
-import structlog
 from attrs import define, field
 
 from kaito_controller.kube.metadata import Object, resource_version
@@ -23,6 +22,7 @@ from kaito_controller.machinery.errors import (
     is_too_large_resource_version,
     is_too_many_requests,
 )
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 
 WATCH_S = (300, 600)
@@ -37,7 +37,7 @@ BATCH = 200
 BATCH_S = 0.005
 """Events, or seconds, after which the event loop gets a turn, so that a storm starves nobody."""
 
-log = structlog.get_logger("machinery.reflector")
+log = logger(__name__)
 
 
 class Sink(Protocol):

@@ -22,7 +22,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol, Self
 
-import structlog
 from attrs import frozen
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
@@ -31,6 +30,7 @@ from kaito_controller.machinery import codec
 from kaito_controller.machinery.backoff import TokenBucket
 from kaito_controller.machinery.clock import Clock, RealClock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, ApiTimeoutError, ConfigurationError
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 
 ATTEMPTS = 10
@@ -44,7 +44,7 @@ RELOAD_PAUSE_S = 10.0
 KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 9}
 """Seconds, seconds and probes until the kernel gives a dead peer up (RF22)."""
 
-log = structlog.get_logger("machinery.transport")
+log = logger(__name__)
 
 
 @frozen(kw_only=True)
