@@ -1,0 +1,115 @@
+"""The election thread: its own loop beside the main one, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from random import Random
+
+import pytest
+
+from kaito_controller.kube.metadata import Object
+from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.clock import RealClock
+from kaito_controller.machinery.election import ElectionThread
+from kaito_controller.machinery.errors import ApiConnectionError, ApiError
+from kaito_controller.machinery.leaderelection import Durations, LeaderElector
+from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.testing.transport import ScriptedTransport
+
+FAST = Durations(lease_s=0.6, renew_deadline_s=0.3, retry_s=0.05)
+
+
+class OneLease(ScriptedTransport):
+    """Keeps a lease without looking at versions; can be cut off."""
+
+    lease: Object | None = None
+    is_cut = False
+    is_closed = False
+
+    async def request(self, method: str, path: str, *_: object, body: Object | None = None, **__: object) -> Object:
+        if self.is_cut:
+            raise ApiConnectionError(f"{method} {path}: no route")
+        if method == "GET":
+            if self.lease is None:
+                raise ApiError(404, "NotFound")
+            return self.lease
+        self.lease = {**(body or {}), "metadata": {**(body or {})["metadata"], "resourceVersion": "1"}}
+        return self.lease
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+
+def thread_on(transport: OneLease, lost: list[str]) -> ElectionThread:
+    def elector(client: Client) -> LeaderElector:
+        return LeaderElector(
+            client=client,
+            clock=RealClock(),
+            rng=Random(1),
+            metrics=Metrics(),
+            namespace="ns",
+            name="lease",
+            identity="me",
+            durations=FAST,
+        )
+
+    return ElectionThread(lambda: transport, elector, lost.append)
+
+
+def election_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "leader election"]
+
+
+async def test_a_release_gives_the_lease_up_and_ends_the_thread() -> None:
+    """LE8: the holder is empty, the connections are closed, and nothing was reported as lost."""
+    transport, lost = OneLease(RealClock()), list[str]()
+    election = thread_on(transport, lost)
+    await election.acquire()
+    assert transport.lease is not None
+    assert transport.lease["spec"]["holderIdentity"] == "me"
+    await election.release()
+    assert transport.lease["spec"]["holderIdentity"] == ""
+    assert (lost, election_threads(), transport.is_closed) == ([], [], True)
+
+
+async def test_a_lost_lease_is_reported_once_even_while_the_main_loop_is_stuck() -> None:
+    """LE9, design 10: the thread needs no turn of the main loop to end the process."""
+    transport, lost = OneLease(RealClock()), list[str]()
+    election = thread_on(transport, lost)
+    await election.acquire()
+    transport.is_cut = True
+    for thread in threading.enumerate():
+        if thread.name == "leader election":
+            # Deliberately blocks the main loop.
+            thread.join(5)
+    assert len(lost) == 1
+    assert lost[0].startswith("leader election lost: ")
+    await election.release()
+
+
+async def test_a_release_before_the_lease_was_won_ends_the_thread() -> None:
+    """MG4: whoever stops contending leaves no thread and no lease behind."""
+    transport, lost = OneLease(RealClock()), list[str]()
+    transport.lease = {
+        "metadata": {"resourceVersion": "1"},
+        "spec": {"holderIdentity": "x", "leaseDurationSeconds": 60},
+    }
+    election = thread_on(transport, lost)
+    acquiring = asyncio.create_task(election.acquire())
+    await asyncio.sleep(0)
+    acquiring.cancel()
+    await election.release()
+    assert (election_threads(), lost, transport.lease["spec"]["holderIdentity"]) == ([], [], "x")
+
+
+async def test_what_stops_the_thread_from_contending_is_raised() -> None:
+    """A transport that cannot be made ends the wait for leadership with its own error."""
+
+    def broken() -> OneLease:
+        raise RuntimeError("no such file")
+
+    election = ElectionThread(broken, lambda _: None, list[str]().append)
+    with pytest.raises(RuntimeError, match="no such file"):
+        await election.acquire()
+    await election.release()
