@@ -16,6 +16,9 @@ from attrs import frozen
 _MOUNTS = Path("/proc/self/mounts")
 _ROOT = "kaito"
 _TRIES = 5
+_LENT = frozenset({"cpuset", "cpu", "io", "memory", "hugetlb", "pids"})
+"""The version 2 controllers that a kubelet and its containers use."""
+
 _GENERIC = frozenset({"rw", "ro", "relatime", "noatime", "nosuid", "nodev", "noexec", "xattr", "clone_children"})
 
 
@@ -140,6 +143,8 @@ def _delegate(folder: Path) -> None:
     available = (folder / "cgroup.controllers").read_text().split()
     control = folder / "cgroup.subtree_control"
     enabled = control.read_text().split()
-    wanted = [f"+{name}" for name in available if name not in enabled]
-    if wanted:
-        control.write_text(" ".join(wanted))
+    for name in available:
+        if name in _LENT and name not in enabled:
+            # One that cannot be lent here (the kernel has reasons) must not keep back the others.
+            with suppress(OSError):
+                control.write_text(f"+{name}")

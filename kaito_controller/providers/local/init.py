@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -73,6 +74,9 @@ def _settle(folder: Path, start: dict[str, Any]) -> None:
     (INSIDE / LOGS).mkdir(exist_ok=True)
     socket.sethostname(start["node"])
     _network(start)
+    # Who started us may live under a shell's modest limit of open files, which a node's programs would inherit.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.environ.clear()
     os.environ.update({"PATH": programs.PATH, "HOME": "/root", "LANG": "C.UTF-8"})
 

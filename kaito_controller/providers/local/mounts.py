@@ -18,6 +18,7 @@ from kaito_controller.providers.local.syscalls import (
     MS_NOSUID,
     MS_REC,
     MS_SHARED,
+    detach,
     mount,
 )
 
@@ -44,8 +45,10 @@ KUBELET_SYSCTLS = {
 def prepare(folder: Path) -> None:
     """Mount everything for the node whose folder this is; call it inside the node's own namespaces."""
     groups = cgroups.hierarchies()
-    mount("proc", "/proc", "proc", flags=_PLAIN)
-    mount("sysfs", "/sys", "sysfs", flags=_PLAIN)
+    for kind, place in (("proc", "/proc"), ("sysfs", "/sys")):
+        # What lies under a mount is still listed, and programs that look for control groups read the list.
+        detach(place)
+        mount(kind, place, kind, flags=_PLAIN)
     _control_groups(groups)
     # The folder is reached through a mount of its own before anything is laid over the trees it may be in.
     handle = os.open(folder, os.O_PATH)

@@ -1,4 +1,4 @@
-"""Two system calls that Python 3.11 has no name for: mount(2) and unshare(2)."""
+"""System calls that Python 3.11 has no name for: mount(2), umount2(2) and unshare(2)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ MS_BIND = 4096
 MS_REC = 16384
 MS_SHARED = 1 << 20
 
+MNT_DETACH = 2
+
 CLONE_NEWCGROUP = 0x02000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -23,6 +25,13 @@ def mount(source: str, target: str, kind: str = "", *, flags: int = 0, options: 
     if _libc.mount(*arguments, ctypes.c_ulong(flags), options.encode() or None) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"mount {kind or 'bind'} {source}: {os.strerror(number)}", target)
+
+
+def detach(target: str) -> None:
+    """Take away the mount at `target` and those below it, now for whoever looks, later for who uses it."""
+    if _libc.umount2(target.encode(), ctypes.c_int(MNT_DETACH)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"umount: {os.strerror(number)}", target)
 
 
 def unshare(flags: int) -> None:
