@@ -87,7 +87,7 @@ async def _operator(options: Options, client: Client, clock: Clock, metrics: Met
         clock,
         metrics,
         recorder=recorder,
-        election=_election(options, clock, metrics) if options.leader_elect else None,
+        election=_election(options, clock, metrics, heartbeat) if options.leader_elect else None,
         heartbeat=heartbeat,
         watchdog=Watchdog(heartbeat),
         probe_address=_listen(options.health),
@@ -161,7 +161,7 @@ def _provider(options: Options, client: Client, cache: Cache, clock: Clock, cata
         raise OptionsError(f"--provider {options.provider}: {error}") from error
 
 
-def _election(options: Options, clock: Clock, metrics: Metrics) -> ElectionThread:
+def _election(options: Options, clock: Clock, metrics: Metrics, heartbeat: Heartbeat) -> ElectionThread:
     """Contend for one Lease per set of controllers, so that two Deployments do not exclude each other."""
     namespace = options.leader_election_namespace or _own_namespace()
     lease = NAME if len(options.controllers) == len(CONTROLLERS) else f"{NAME}-{options.controllers[0]}"
@@ -179,6 +179,7 @@ def _election(options: Options, clock: Clock, metrics: Metrics) -> ElectionThrea
             namespace=namespace,
             name=lease,
             identity=identity,
+            may_renew=heartbeat.is_alive,
         )
 
     return ElectionThread(transport, elector)

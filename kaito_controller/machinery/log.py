@@ -25,7 +25,10 @@ def configure(log_format: str = "json", *, level: int = logging.INFO, stream: Te
         structlog.processors.StackInfoRenderer(),
     ]
     if log_format == "console":
-        rendering: list[Any] = [structlog.dev.ConsoleRenderer(colors=output.isatty())]
+        rendering: list[Any] = [
+            # The default formatter would import rich, which is larger than all of the operator's own code.
+            structlog.dev.ConsoleRenderer(colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
     else:
         rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(

@@ -18,6 +18,8 @@ from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.clock import VirtualClock, cancelled, run, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport
 
+METRICS = Metrics()
+
 
 class Leases:
     """One Lease with the server's optimistic locking: what election rests on."""
@@ -72,7 +74,7 @@ def elector_of(clock: VirtualClock, transport: Network, identity: str, **more) -
         client=Client(transport),
         clock=clock,
         rng=Random(identity),
-        metrics=Metrics(),
+        metrics=METRICS,
         namespace="kaito",
         name="lease",
         identity=identity,
@@ -213,7 +215,7 @@ FAULTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(faults=FAULTS, seed=st.integers(0, 2**16))
 def test_two_never_believe_to_lead(faults: list[tuple[float, int, str]], seed: int) -> None:
     """LE12: three contenders under delays, partitions, lost answers and stuck loops; a loser starts anew."""
