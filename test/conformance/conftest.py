@@ -79,7 +79,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
         yield Subject(provider=cloud, restarted=same)
         return
     options = _local_options() if request.param == "local" else {}
-    path = Path(options["cluster"]).with_name("admin.kubeconfig") if options else request.getfixturevalue("kubeconfig")
+    path = Path(options["cluster"]).with_name("kubeconfig") if options else request.getfixturevalue("kubeconfig")
     async with AioTransport(kubeconfig=path) as transport:
         client, clock = Client(transport), RealClock()
         context = ProviderContext(
