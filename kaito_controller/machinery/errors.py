@@ -15,6 +15,10 @@ class ApiConnectionError(ConnectionError):
     """No answer came: the server was not reached, or went away before it had answered."""
 
 
+class ApiConnectionLostError(ApiConnectionError):
+    """The connection broke after the request was sent: whether it was carried out is not known."""
+
+
 class ApiTimeoutError(ApiConnectionError, TimeoutError):
     """No answer came in time."""
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from attrs import define, field, frozen
 
 from kaito_controller.kube.core import EVENTS
-from kaito_controller.kube.metadata import Object, uid
+from kaito_controller.kube.metadata import Object, resource_version, uid
 from kaito_controller.kube.metadata import name as name_of
 from kaito_controller.kube.metadata import namespace as namespace_of
 from kaito_controller.machinery.client import Client
@@ -120,6 +120,10 @@ class EventRecorder:
                 logger(__name__).warning("event refused", reason=key.reason, error=str(error))
                 self._count("refused")
                 return
+            except Exception as error:  # noqa: BLE001 - one odd event must not end the recorder
+                logger(__name__).error("event not sent", reason=key.reason, exc_info=error)
+                self._count("refused")
+                return
             else:
                 self._count("sent")
                 return
@@ -175,7 +179,7 @@ class EventRecorder:
             "namespace": namespace_of(regarding),
             "name": name,
             "uid": uid(regarding),
-            "resourceVersion": regarding["metadata"].get("resourceVersion", ""),
+            "resourceVersion": resource_version(regarding),
         }
         return {
             "apiVersion": EVENTS.api_version,

@@ -18,7 +18,13 @@ from kaito_controller.kube.core import CONFIG_MAPS, PODS
 from kaito_controller.machinery import errors
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.errors import ApiConnectionError, ApiError, ApiTimeoutError, ConfigurationError
+from kaito_controller.machinery.errors import (
+    ApiConnectionError,
+    ApiConnectionLostError,
+    ApiError,
+    ApiTimeoutError,
+    ConfigurationError,
+)
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.ports import free_port
@@ -197,6 +203,25 @@ async def test_retry_after_is_waited_out(tmp_path: Path) -> None:
         with pytest.raises(ApiError):
             await Client(transport).evict("p", "ns", uid="u")
         assert count == 14
+
+
+async def test_a_read_that_lost_its_connection_is_repeated_and_a_write_is_not(tmp_path: Path) -> None:
+    """RC2: nobody knows whether the write was carried out, so its caller has to look. (aiohttp repeats a read once by itself.)"""
+    got: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        got.append(request.method)
+        if len(got) != 3:
+            assert request.transport is not None
+            request.transport.close()
+        return web.json_response({"ok": True})
+
+    clock = ImpatientClock()
+    async with serving(handler, tmp_path, clock=clock) as transport:
+        assert await transport.request("GET", "/x") == {"ok": True}
+        with pytest.raises(ApiConnectionLostError, match="the connection broke"):
+            await transport.request("POST", "/x", body={})
+    assert (got, clock.waits) == (["GET", "GET", "GET", "POST"], [1])
 
 
 async def test_5xx_without_retry_after_is_the_callers(tmp_path: Path) -> None:
