@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
-
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.nodeclaim import managed, orphan
@@ -20,10 +18,11 @@ from kaito_controller.controllers.nodeclaim.garbagecollection.verdict import aba
 from kaito_controller.kube import metadata
 from kaito_controller.kube.core import NODES
 from kaito_controller.kube.metadata import Object
+from kaito_controller.machinery.log import logger
 from kaito_controller.providers.errors import InstanceNotFound
 from kaito_controller.providers.protocol import Instance
 
-_log = structlog.get_logger(__name__)
+_log = logger(__name__)
 
 
 class GarbageCollector:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
 from attrs import evolve
 
 from kaito_controller.api import labels as keys
@@ -27,9 +26,10 @@ from kaito_controller.kube.conditions import Condition
 from kaito_controller.kube.core import NODES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.errors import is_conflict
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.request import Request, Result
 
-_log = structlog.get_logger(__name__)
+_log = logger(__name__)
 CONFLICT_RETRY_S = 0.1
 
 
