@@ -136,6 +136,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; what a person can remedy is one sentence and exit status 1."""
     parsed = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupted)
+    # kubectl would keep what it learns about this cluster in the home folder.
+    os.environ["KUBECACHEDIR"] = str(clusters_folder() / parsed.name / "kubectl")
     try:
         return COMMANDS[parsed.command](parsed)
     except EXPECTED as error:

@@ -173,7 +173,7 @@ def _extend(state: ClusterState, document: dict[str, Any], wanted: Wanted, phase
         )
     if wanted.kwok_nodes and KWOK not in document["components"]:
         built(KWOK)
-        ControlPlane(folder=state.folder, stages=STAGES).start_component(KWOK)
+        ControlPlane(folder=state.folder, stages=STAGES).start_components(KWOK)
         document = {**document, "components": [*document["components"], KWOK]}
         state.write(document)
     _add_nodes(state, kubectl_of(document), phases, real=real, simulated_count=wanted.kwok_nodes)

@@ -43,7 +43,7 @@ class APIServer:
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout_s: float = 60.0) -> str:
         """Run kubectl as the administrator and return what it printed; raises `KubectlError` when it fails."""
-        command = [self.kubectl_program, f"--kubeconfig={self.kubeconfig}", *arguments]
+        command = self.control_plane.kubectl(*arguments)
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
         if done.returncode:
             raise KubectlError(f"kubectl {' '.join(map(str, arguments))}: {done.stderr.strip()}")
@@ -82,8 +82,7 @@ class APIServer:
 
     def start(self, *components: str) -> None:
         """Start kube-controller-manager, kube-scheduler or kwok beside it."""
-        for component in components:
-            self.control_plane.start_component(component)
+        self.control_plane.start_components(*components)
 
     def stop(self, *components: str) -> None:
         """Stop components that `start` started."""

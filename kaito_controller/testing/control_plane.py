@@ -112,6 +112,16 @@ class ControlPlane:
         except FileNotFoundError as error:
             raise ControlPlaneError(f"{self.folder}: the API server was never started here: start it first") from error
 
+    def kubectl(self, *arguments: str | Path) -> list[str]:
+        """Return the command line of kubectl as the administrator, which keeps its cache in the folder."""
+        program_path = str(self.find("kubectl"))
+        return [
+            program_path,
+            f"--kubeconfig={self.kubeconfig}",
+            f"--cache-dir={self.folder / 'kubectl'}",
+            *map(str, arguments),
+        ]
+
     def start(self, components: Sequence[str] = ()) -> None:
         """Start etcd and the API server, then further components; those that run are left alone.
 
@@ -123,8 +133,7 @@ class ControlPlane:
         self.start_etcd()
         self.start_api_server()
         self._bootstrap()
-        for component in components:
-            self.start_component(component)
+        self.start_components(*components)
 
     def start_etcd(self) -> None:
         """Start etcd on the data of the folder."""
@@ -156,25 +165,16 @@ class ControlPlane:
             else:
                 return
 
-    def start_component(self, name: str) -> None:
-        """Start kube-controller-manager, kube-scheduler or kwok, unless it runs; the first two are waited for."""
-        if self.processes.get(name):
-            return
-        if name not in _COMPONENTS:
-            raise ValueError(f"no component is called {name!r}: choose one of {', '.join(_COMPONENTS)}")
-        if name == KWOK:
-            self._run(name, self._kwok_flags())
-            return
-        for attempt in range(_TRIES_FOR_A_PORT):
-            port = free_port(_LOOPBACK)
-            self._run(name, self._component_flags(name, port))
-            try:
-                self._wait(name, partial(self._answers, f"https://{_LOOPBACK}:{port}/healthz"), "/healthz")
-            except ControlPlaneError as error:
-                if "address already in use" not in str(error) or attempt == _TRIES_FOR_A_PORT - 1:
-                    raise
-            else:
-                return
+    def start_components(self, *names: str) -> None:
+        """Start kube-controller-manager, kube-scheduler or kwok side by side; the first two are waited for."""
+        unknown = [name for name in names if name not in _COMPONENTS]
+        if unknown:
+            raise ValueError(f"no component is called {unknown[0]!r}: choose one of {', '.join(_COMPONENTS)}")
+        started = [name for name in names if not self.processes.get(name)]
+        ports = {name: self._launch(name) for name in started}
+        for name in started:
+            if name != KWOK:
+                self._settle(name, ports[name])
 
     def stop_component(self, name: str, *, grace_s: float = 5.0) -> None:
         """Stop one component."""
@@ -182,9 +182,8 @@ class ControlPlane:
 
     def stop(self, *, grace_s: float = 3.0) -> None:
         """Stop all, the API server's clients first, so that none fills its log with complaints."""
-        for group in ((KWOK, SCHEDULER, CONTROLLER_MANAGER), (API_SERVER,)):
-            for name in group:
-                self.processes.stop(name, grace_s=grace_s)
+        self.processes.stop(KWOK, SCHEDULER, CONTROLLER_MANAGER, grace_s=grace_s)
+        self.processes.stop(API_SERVER, grace_s=grace_s)
         self.processes.stop_all(grace_s=grace_s)
 
     def destroy(self) -> None:
@@ -200,12 +199,28 @@ class ControlPlane:
         """Wait until the API server is ready; raises `ControlPlaneError` when it ends or time is up."""
         self._wait(API_SERVER, self.is_ready, "/readyz", timeout_s)
 
+    def _launch(self, name: str) -> int:
+        port = free_port(_LOOPBACK)
+        self._run(name, self._kwok_flags() if name == KWOK else self._component_flags(name, port))
+        return port
+
+    def _settle(self, name: str, port: int) -> None:
+        for attempt in range(_TRIES_FOR_A_PORT):
+            try:
+                self._wait(name, partial(self._answers, f"https://{_LOOPBACK}:{port}/healthz"), "/healthz")
+            except ControlPlaneError as error:
+                if "address already in use" not in str(error) or attempt == _TRIES_FOR_A_PORT - 1:
+                    raise
+                port = self._launch(name)
+            else:
+                return
+
     def _bootstrap(self) -> None:
         done = self.folder / "bootstrapped"
         if done.exists():
             return
         documents = json.dumps({"apiVersion": "v1", "kind": "List", "items": bootstrap.objects()})
-        command = [str(self.find("kubectl")), f"--kubeconfig={self.kubeconfig}", "apply", "--server-side", "-f", "-"]
+        command = self.kubectl("apply", "--server-side", "--filename=-")
         applied = subprocess.run(command, input=documents, capture_output=True, text=True, check=False)
         if applied.returncode:
             raise ControlPlaneError(f"the rights of kwok and the API server were refused: {applied.stderr.strip()}")

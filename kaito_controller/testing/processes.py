@@ -83,19 +83,17 @@ class Processes:
         """Return the names of all that were started and not stopped, running or not."""
         return sorted(path.stem for path in self._records.glob("*.json"))
 
-    def stop(self, name: str, *, grace_s: float = 10.0) -> None:
-        """End one: a request first, by force after the grace; returns when it is gone."""
-        process = self._record(name)
-        if process:
-            end([process], grace_s=grace_s)
-        (self._records / f"{name}.json").unlink(missing_ok=True)
+    def stop(self, *names: str, grace_s: float = 10.0) -> None:
+        """End some together: a request first, by force after the grace; returns when they are gone."""
+        end([process for name in names if (process := self._record(name))], grace_s=grace_s)
+        for name in names:
+            (self._records / f"{name}.json").unlink(missing_ok=True)
 
     def stop_all(self, *, grace_s: float = 10.0) -> None:
         """End every process of the group, also those without a record."""
         recorded = [process for name in self.names() if (process := self._record(name))]
         end([*recorded, *marked(self._marker)], grace_s=grace_s)
-        for name in self.names():
-            (self._records / f"{name}.json").unlink(missing_ok=True)
+        self.stop(*self.names())
 
     def log(self, name: str) -> Path:
         """Return the file that holds what a program printed."""
