@@ -137,7 +137,7 @@ def ip(arguments: Sequence[str], *, lines: str = "", missing_ok: bool = False) -
     done = subprocess.run(
         ["ip", *arguments], input=lines, capture_output=True, text=True, check=False, env={"PATH": programs.PATH}
     )
-    absent = ("Cannot find device", "does not exist", "No such process")
+    absent = ("Cannot find device", "No such device", "does not exist", "No such process")
     if done.returncode and not (missing_ok and any(text in done.stderr for text in absent)):
         raise NetworkProblem(f"ip {' '.join(arguments)} failed: {done.stderr.strip() or lines[:200]}")
     return done.stdout
