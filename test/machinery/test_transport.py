@@ -206,7 +206,10 @@ async def test_retry_after_is_waited_out(tmp_path: Path) -> None:
 
 
 async def test_a_read_that_lost_its_connection_is_repeated_and_a_write_is_not(tmp_path: Path) -> None:
-    """RC2: nobody knows whether the write was carried out, so its caller has to look. (aiohttp repeats a read once by itself.)"""
+    """RC2: nobody knows whether the write was carried out, so its caller has to look.
+
+    aiohttp repeats a read once by itself, hence the third try is ours.
+    """
     got: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
