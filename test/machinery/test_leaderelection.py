@@ -53,6 +53,7 @@ class Network(ScriptedTransport):
         self._leases = leases
         self._rng = Random(seed)
         self.delay_s = 0.0
+        self.answer_s = 0.0
         self.is_cut = False
         self.loses_answers = False
 
@@ -63,7 +64,7 @@ class Network(ScriptedTransport):
             raise ApiConnectionError("no route")
         create = method == "POST"
         answer = self._leases.read() if method == "GET" else self._leases.write(body or {}, create=create)
-        await self.clock.sleep(self.delay_s * self._rng.random())
+        await self.clock.sleep(self.answer_s + self.delay_s * self._rng.random())
         if self.loses_answers:
             raise ApiConnectionError("the answer was lost")
         return answer
@@ -154,6 +155,21 @@ async def test_a_leader_that_cannot_renew_stops_after_the_renew_deadline(clock: 
         await holding
     assert clock.monotonic() == pytest.approx(6 + 10)
     assert not elector.is_leader
+
+
+@virtual_time
+async def test_the_renew_deadline_counts_from_the_request_not_from_its_answer(clock: VirtualClock) -> None:
+    """LE12: others count from the write, which may be long before we hear of it."""
+    network = Network(clock, Leases())
+    elector = elector_of(clock, network, "a")
+    await elector.acquire()
+    holding = asyncio.create_task(elector.hold())
+    network.answer_s = 7
+    await clock.sleep(9.5)
+    network.is_cut = True
+    with pytest.raises(LeadershipLostError):
+        await holding
+    assert clock.monotonic() == pytest.approx(2 + 10)
 
 
 @virtual_time
