@@ -32,6 +32,8 @@ from local_cluster.problem import Problem
 
 MODULES = REPOSITORY / "hack" / "binaries"
 _PROGRESS_SECONDS = 15.0
+_BUILT_SHARE = 0.05
+_LINK_SHARE = 0.2
 
 
 @frozen(kw_only=True)
@@ -113,9 +115,18 @@ def build(name: str, *, modules: Path = MODULES, cache: Path | None = None) -> P
     builds.mkdir(parents=True, exist_ok=True)
     with _locked(builds / f"{name}.lock", waiting_for=name):
         if not target.is_dir():
-            require_room(builds, wanted.disk_gib, f"building {name}")
-            _build(wanted, toolchain.install(go), builds, target)
+            program = toolchain.install(go)
+            _require_room(wanted, program, builds)
+            _build(wanted, program, builds, target)
     return target
+
+
+def _require_room(wanted: Module, go: Path, builds: Path) -> None:
+    purpose = f"building {wanted.name}"
+    # Most of it is what the compiler keeps; the linker works in the temporary folder.
+    require_room(toolchain.build_cache(go), wanted.disk_gib, purpose, environment_variable="GOCACHE")
+    require_room(builds, _BUILT_SHARE * wanted.disk_gib, purpose)
+    require_room(Path(tempfile.gettempdir()), _LINK_SHARE * wanted.disk_gib, purpose, environment_variable="TMPDIR")
 
 
 def _build(wanted: Module, go: Path, builds: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from kaito_controller.providers.local import addresses
 from kaito_controller.providers.local.cluster import BadClusterFile
 from kaito_controller.providers.local.host_network import NetworkProblem
 from kaito_controller.providers.local.machines import MachineLimit, MachineProblem
@@ -138,6 +139,9 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupted)
     # kubectl would keep what it learns about this cluster in the home folder.
     os.environ["KUBECACHEDIR"] = str(clusters_folder() / parsed.name / "kubectl")
+    # No program of a cluster reaches another through a proxy.
+    spared = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""), "127.0.0.1", addresses.ALL_PLANS]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, spared))
     try:
         return COMMANDS[parsed.command](parsed)
     except EXPECTED as error:

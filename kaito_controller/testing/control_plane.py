@@ -230,9 +230,10 @@ class ControlPlane:
         context = ssl.create_default_context(cafile=self.ca.certificate)
         admin = self.certificates / "admin"
         context.load_cert_chain(admin.with_suffix(".crt"), admin.with_suffix(".key"))
+        # The address is one of this machine, whatever proxy the environment names; any answer but 200 raises.
+        handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         try:
-            # The address is our own, and any answer but 200 raises.
-            with urllib.request.urlopen(url, timeout=timeout_s, context=context):  # noqa: S310
+            with urllib.request.build_opener(*handlers).open(url, timeout=timeout_s):
                 return True
         except OSError:
             return False

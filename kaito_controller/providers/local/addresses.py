@@ -20,7 +20,9 @@ NODES = 100
 """How many nodes a plan has room for."""
 
 _FIRST_OCTET = 160
-"""10.160.0.0/11 holds all plans: away from the 10.0, 10.42, 10.96 and 10.244 that other tools take by default."""
+
+ALL_PLANS = "10.160.0.0/11"
+"""Holds all plans: away from the 10.0, 10.42, 10.96 and 10.244 that other tools take by default."""
 
 
 @frozen(kw_only=True)
