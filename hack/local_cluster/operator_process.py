@@ -64,6 +64,12 @@ class Operator:
         record.write_text(json.dumps({"command": wanted, "health_port": health, "metrics_port": metrics}))
         self._wait_ready(processes, health)
 
+    def require_running(self) -> None:
+        """Raise OperatorError, with its last words, when the operator has ended."""
+        processes = Processes(self.state)
+        if processes.get(NAME) is None:
+            raise OperatorError(f"the operator has ended; its last words:\n{processes.last_words(NAME)}")
+
     def install(self) -> None:
         """Apply CRDs, rights and admission policies; a NodeClaim CRD that a Karpenter brought is left alone."""
         crds = REPOSITORY / "config" / "crd"

@@ -91,11 +91,13 @@ def cluster_up(name: str) -> Path:
     return printed_path("hack/cluster", "kubeconfig", "--name", name)
 
 
-def start_operator(name: str, kubectl: Kubectl, built: Built) -> None:
+def start_operator(name: str, kubectl: Kubectl, built: Built) -> Operator:
     """Start the operator with this machine as its cloud, or find it running."""
     state = state_folder() / "clusters" / name
     arguments = local_arguments(state, inference_python=built.inference_python, models=built.models)
-    Operator(state=state, kubectl=kubectl, python=built.operator_python, arguments=arguments).ensure()
+    operator = Operator(state=state, kubectl=kubectl, python=built.operator_python, arguments=arguments)
+    operator.ensure()
+    return operator
 
 
 def ask(url: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -149,11 +151,13 @@ def run(name: str) -> tuple[Phases, dict[str, Any], Answers, Lesson, Kubectl]:
     with phases.phase("cluster"):
         kubectl = Kubectl(binary=built.kubernetes / "kubectl", kubeconfig=cluster_up(name))
     with phases.phase("operator"):
-        start_operator(name, kubectl, built)
+        operator = start_operator(name, kubectl, built)
     kubectl.run("apply", "--dry-run=server", "-f", str(SAMPLE_V1ALPHA1))
     with phases.phase("workspace"):
         kubectl.run("apply", "-f", str(SAMPLE))
-        workspace = wait_until_ready(kubectl, SAMPLE, phases, timeout_s=READY_TIMEOUT_S)
+        workspace = wait_until_ready(
+            kubectl, SAMPLE, phases, still_runs=operator.require_running, timeout_s=READY_TIMEOUT_S
+        )
     with phases.phase("answer"):
         workspace_name = workspace["metadata"]["name"]
         address = kubectl.get("service", workspace_name)["spec"]["clusterIP"]

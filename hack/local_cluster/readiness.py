@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,20 @@ def is_ready(workspace: dict[str, Any]) -> bool:
     return status.get("state") == "Ready" and not awaited(workspace)
 
 
-def wait_until_ready(kubectl: Kubectl, manifest: Path, phases: Phases, *, timeout_s: float) -> dict[str, Any]:
+def wait_until_ready(
+    kubectl: Kubectl, manifest: Path, phases: Phases, *, still_runs: Callable[[], None], timeout_s: float
+) -> dict[str, Any]:
     """Poll the Workspace of ``manifest`` until it is Ready and return it.
 
-    Raises TimeoutError, which names what was awaited, after ``timeout_s``.
+    ``still_runs`` raises when waiting has become pointless. Raises TimeoutError, which names what was awaited, after
+    ``timeout_s``.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         workspace = kubectl.get("-f", str(manifest))
         if is_ready(workspace):
             return workspace
+        still_runs()
         phases.waits_for(awaited(workspace))
         if time.monotonic() > deadline:
             raise TimeoutError(
