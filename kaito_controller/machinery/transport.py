@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import importlib.util
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from http import HTTPStatus
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, Protocol, Self
 
 from attrs import frozen
@@ -28,8 +25,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
+from kaito_controller.machinery import retry as retries
 from kaito_controller.machinery.backoff import TokenBucket
 from kaito_controller.machinery.clock import Clock, RealClock
+from kaito_controller.machinery.credentials import Credentials
 from kaito_controller.machinery.errors import (
     ApiConnectionError,
     ApiConnectionLostError,
@@ -37,18 +36,16 @@ from kaito_controller.machinery.errors import (
     ApiTimeoutError,
     ConfigurationError,
 )
+from kaito_controller.machinery.hollow import hollow
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 
-ATTEMPTS = 10
-"""Tries of one call, as client-go makes (RC2)."""
 CALL_CONNECTIONS = 32
 OPENING_S = 30
 """Seconds until a stream must have been answered."""
-TOKEN_AGE_S = 50.0
-"""A token file is read again after a minute less ten seconds (RC3)."""
-RELOAD_PAUSE_S = 10.0
 BROKEN = {errno.ECONNRESET, errno.EPIPE}
+GOODBYE_S = 0.25
+"""How long `close` waits for TLS goodbyes of calls that were cut off, as aiohttp advises; nothing tells their end."""
 KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 9}
 """Seconds, seconds and probes until the kernel gives a dead peer up (RF22)."""
 
@@ -131,19 +128,18 @@ class AioTransport:
         burst: int = 0,
         user_agent: str = "kaito-controller",
     ) -> None:
-        self._kubeconfig = os.fspath(kubeconfig) if kubeconfig else None
-        self._context = context
         self._clock: Clock = clock or RealClock()
         self._metrics = metrics
         self._limit = TokenBucket(clock=self._clock, rate=qps, burst=max(burst, 1)) if qps > 0 else None
         self._user_agent = user_agent
         self._library = _load()
-        self._configuration: Any = None
+        path = os.fspath(kubeconfig) if kubeconfig else None
+        self._credentials = Credentials(self._library, self._clock, path, context)
         self._calls: Any = None
         self._watches: Any = None
-        self._token_read_at = 0.0
         self._opening = asyncio.Lock()
         self._closed = False
+        self._cut_off = False
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -165,12 +161,14 @@ class AioTransport:
                 raise ApiConnectionError("the transport is closed")
             if self._watches is not None:
                 return
-            self._configuration = await self._configure()
+            await self._credentials.load()
+            configuration = self._credentials.configuration
             try:
-                self._calls = self._library.rest(self._configuration, maxsize=CALL_CONNECTIONS)
-                self._watches = self._library.rest(self._configuration, maxsize=0)
+                self._calls = self._library.rest(configuration, maxsize=CALL_CONNECTIONS)
+                self._watches = self._library.rest(configuration, maxsize=0)
             except (OSError, ValueError) as error:
-                raise ConfigurationError(f"{self._source}: the certificates cannot be used ({error})") from error
+                source = self._credentials.source
+                raise ConfigurationError(f"{source}: the certificates cannot be used ({error})") from error
 
     async def close(self) -> None:
         """Close the connections."""
@@ -178,25 +176,13 @@ class AioTransport:
         for rest in (self._calls, self._watches):
             if rest is not None:
                 await rest.close()
+        if self._cut_off:
+            await self._clock.sleep(GOODBYE_S)
 
     @property
     def host(self) -> str:
         """The URL of the API server; empty before `open`."""
-        return str(self._configuration.host) if self._configuration is not None else ""
-
-    @property
-    def in_cluster(self) -> bool:
-        """Whether the credentials are those of the Pod's service account."""
-        chosen = self._kubeconfig or os.environ.get("KUBECONFIG")
-        return not chosen and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
-
-    @property
-    def _source(self) -> str:
-        return "in-cluster configuration" if self.in_cluster else f"kubeconfig {self._kubeconfig_path}"
-
-    @property
-    def _kubeconfig_path(self) -> str:
-        return self._kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+        return self._credentials.host
 
     async def request(
         self,
@@ -219,9 +205,9 @@ class AioTransport:
             return await attempt()
         retrying = AsyncRetrying(
             sleep=self._clock.sleep,
-            retry=retry_if_exception(lambda error: _is_worth_another_try(method, error)),
-            wait=_wait_s,
-            stop=stop_after_attempt(ATTEMPTS),
+            retry=retry_if_exception(lambda error: retries.is_worth_another_try(method, error)),
+            wait=retries.wait_s,
+            stop=stop_after_attempt(retries.ATTEMPTS),
             before_sleep=lambda state: self._count_retry(method, state),
             reraise=True,
         )
@@ -271,9 +257,9 @@ class AioTransport:
 
     async def _send(self, rest: Any, call: _Call, limits: Any, opening_s: float) -> Any:
         """Send one request and return the opened answer; a 401 is tried once more with freshly read credentials."""
-        credentials = dict(self._configuration.api_key)
+        used = self._credentials.authorization
         response = await self._send_once(rest, call, limits, opening_s)
-        if response.status == HTTPStatus.UNAUTHORIZED and await self._reload(credentials):
+        if response.status == HTTPStatus.UNAUTHORIZED and await self._credentials.replace(used):
             response.close()
             response = await self._send_once(rest, call, limits, opening_s)
         return response
@@ -281,7 +267,7 @@ class AioTransport:
     async def _send_once(self, rest: Any, call: _Call, limits: Any, opening_s: float) -> Any:
         if self._limit is not None:
             await self._limit.wait()
-        await self._renew_token()
+        await self._credentials.renew()
         sending = rest.request(
             call.method,
             self.host + call.path,
@@ -298,15 +284,19 @@ class AioTransport:
 
     def _headers(self, content_type: str) -> dict[str, str]:
         headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": self._user_agent}
-        token = self._configuration.api_key.get("BearerToken")
-        if token:
-            headers["Authorization"] = str(token).strip()
+        if self._credentials.authorization:
+            headers["Authorization"] = self._credentials.authorization
         return headers
 
     async def _within(self, call: _Call, work: Any, seconds: float) -> Any:
-        with self._translated(call):
-            async with asyncio.timeout(seconds):
-                return await work
+        try:
+            with self._translated(call):
+                async with asyncio.timeout(seconds):
+                    return await work
+        except (ApiTimeoutError, asyncio.CancelledError):
+            # aiohttp now closes the connection by itself, over TLS politely and in the background.
+            self._cut_off = self._cut_off or self.host.startswith("https")
+            raise
 
     @contextmanager
     def _translated(self, call: _Call) -> Iterator[None]:
@@ -326,86 +316,15 @@ class AioTransport:
         return self.host.partition("://")[2]
 
     def _count_retry(self, method: str, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
+        error = retries.failure(state)
         code = str(error.status) if isinstance(error, ApiError) else "<error>"
         log.debug("request is tried again", method=method, error=str(error))
         if self._metrics is not None:
             self._metrics.retries.labels(code, method, self._host_label).inc()
 
-    async def _configure(self) -> Any:
-        """A configuration as kubernetes_asyncio's loaders fill it in."""
-        configuration = self._library.configuration()
-        self._token_read_at = self._clock.monotonic()
-        if not self.in_cluster:
-            _require_file(self._source, self._kubeconfig_path)
-        try:
-            if self.in_cluster:
-                self._library.in_cluster(client_configuration=configuration, try_refresh_token=False)
-            else:
-                await self._library.kubeconfig(
-                    config_file=self._kubeconfig_path,
-                    context=self._context,
-                    client_configuration=configuration,
-                    persist_config=False,
-                )
-        except Exception as error:
-            # The loader raises whatever it stumbles on: KeyError, TypeError, YAML and base64 errors among others.
-            text = " ".join(str(error).split())
-            raise ConfigurationError(f"{self._source}: cannot be used ({text or type(error).__name__})") from error
-        return configuration
-
-    async def _renew_token(self) -> None:
-        """Read the service account's token again before it can have expired; a failure keeps the old one."""
-        if self.in_cluster and self._clock.monotonic() - self._token_read_at > TOKEN_AGE_S:
-            await self._reread()
-
-    async def _reload(self, refused: Mapping[str, str]) -> bool:
-        """After a 401: whether there are other credentials than those refused, reading them again if need be."""
-        if self._configuration.api_key == refused and self._clock.monotonic() - self._token_read_at > RELOAD_PAUSE_S:
-            await self._reread()
-        return bool(self._configuration.api_key != refused)
-
-    async def _reread(self) -> None:
-        try:
-            fresh = await self._configure()
-        except ConfigurationError as error:
-            log.warning("credentials cannot be read again; the old ones stay in use", error=str(error))
-        else:
-            self._configuration.api_key = fresh.api_key
-
-
-def _require_file(source: str, paths: str) -> None:
-    if not any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep) if path):
-        raise ConfigurationError(f"{source}: no such file; name one with --kubeconfig or $KUBECONFIG")
-
-
-def _is_worth_another_try(method: str, error: BaseException) -> bool:
-    if isinstance(error, ApiError):
-        return error.retry_after_s is not None and (
-            error.status == HTTPStatus.TOO_MANY_REQUESTS or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        )
-    # A connection that broke says nothing of whether a write was done; a read may simply be repeated.
-    return method == "GET" and isinstance(error, ApiConnectionLostError)
-
-
-def _wait_s(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    return (error.retry_after_s or 0.0) if isinstance(error, ApiError) else 1.0
-
 
 def _refusal(response: Any, data: bytes) -> ApiError:
-    header = response.headers.get("Retry-After", "")
-    retry_after_s = float(header) if header.isdigit() else None
-    try:
-        status = codec.loads(data)
-    except ValueError:
-        status = None
-    if isinstance(status, dict) and status.get("kind") == "Status":
-        error = ApiError.from_status(status, response.status)
-        error.retry_after_s = retry_after_s
-        return error
-    text = data.decode(errors="replace").strip()[:200] or str(response.reason)
-    return ApiError(response.status, str(response.reason or ""), text, None, retry_after_s)
+    return retries.refusal(response.status, str(response.reason or ""), response.headers, data)
 
 
 def _keep_alive(response: Any) -> None:
@@ -437,15 +356,10 @@ class _ApiClient:
 
 
 def _load() -> SimpleNamespace:
-    """Import the parts of kubernetes_asyncio that are used, without the package's own 770 models.
-
-    A package's `__init__` runs only when the package is not in `sys.modules`; a module made from its spec has the
-    `__path__` that its submodules need. The hollow packages are taken out again afterwards, so that whoever imports
-    kubernetes_asyncio in this process later gets it whole.
-    """
+    """Import the parts of kubernetes_asyncio that are used, without the package's own 770 models."""
     import aiohttp
 
-    with _hollow("kubernetes_asyncio"), _hollow("kubernetes_asyncio.client") as client:
+    with hollow("kubernetes_asyncio"), hollow("kubernetes_asyncio.client") as client:
         from kubernetes_asyncio.client.configuration import Configuration
         from kubernetes_asyncio.client.rest import RESTClientObject
 
@@ -462,20 +376,3 @@ def _load() -> SimpleNamespace:
         client_error=aiohttp.ClientError,
         disconnected=(aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError),
     )
-
-
-@contextmanager
-def _hollow(package: str) -> Iterator[ModuleType | None]:
-    """Have a package in `sys.modules` without running its `__init__`; None when somebody has imported it already."""
-    if package in sys.modules:
-        yield None
-        return
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise ConfigurationError(f"the Python package {package} is not installed")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[package] = module
-    try:
-        yield module
-    finally:
-        del sys.modules[package]
