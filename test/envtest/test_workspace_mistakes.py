@@ -55,10 +55,10 @@ MISTAKES = {
         {"resource": {"labelSelector": {"matchLabels": {keys.OPERATING_SYSTEM: "linux"}}}},
     ),
     "count": (
-        {"preset": "llama-3.3-70b-instruct", "instance_type": "Standard_NC24ads_A100_v4", "count": 2},
+        {"preset": "falcon-40b-instruct", "instance_type": "Standard_NV36ads_A10_v5", "count": 2},
         "CountTooSmall",
         "are available",
-        {"resource": {"count": 4}},
+        {"resource": {"count": 12}},
     ),
 }
 
@@ -75,8 +75,8 @@ async def test_a_mistake_is_told_and_its_correction_goes_on(hands, running, mist
     assert condition_of(wrong, "WorkspaceSucceeded") == ("False", "workspaceFailed")
     assert said in await hands.told(mistake, reason)
     await hands.change_workspace(mistake, correction)
-    corrected = await hands.shows(mistake, "NodeClaimReady", "False", "NodeClaimNotReady")
-    assert condition_of(corrected, "ResourceReady") == ("False", "NodeClaimNotReady")
+    corrected = await hands.shows(mistake, "NodeClaimReady", "False")
+    assert condition_of(corrected, "WorkspaceSucceeded") == ("False", "workspacePending")
     await hands.node_claims(mistake, corrected["status"]["targetNodeCount"])
     await remove(hands, mistake)
 

@@ -57,7 +57,7 @@ async def test_from_apply_to_ready(apiserver, hands):
         assert claim["spec"]["nodeClassRef"] == {"group": "kaito.sh", "kind": "KaitoNodeClass", "name": "default"}
         assert claim["metadata"]["name"].startswith("ws")
         assert len(claim["metadata"]["name"]) == 11
-        await hands.shows("demo", "NodeClaimReady", "False", "NodeClaimNotReady")
+        await hands.shows("demo", "NodeClaimReady", "False")
         assert await hands.find(STATEFUL_SETS, "demo", hands.namespace) is None
 
         await hands.provision(claim)

@@ -67,7 +67,7 @@ def running(kubeconfig, tmp_path):
 async def test_apply_to_ready_and_away(cluster, cluster_namespace, running):
     """Given a Workspace, then nodes, pods and Services come and it is READY; deleted, everything of it is gone."""
     async with stage(cluster.kubeconfig, cluster_namespace) as hands:
-        await hands.given_workspace("whole", preset="llama-3.3-70b-instruct", instance_type="Standard_NC48ads_A100_v4")
+        await hands.given_workspace("whole", preset="falcon-40b-instruct", instance_type="Standard_NC24ads_A100_v4")
         served = await hands.shows("whole", "WorkspaceSucceeded", "True", patience_s=90.0)
         status = served["status"]
         assert status["state"] == "Ready"

@@ -120,7 +120,7 @@ def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> 
     preset = _preset(workspace, catalog)
     if isinstance(preset, Blocked):
         return preset
-    sku = _sku(workspace, snapshot, catalog)
+    sku = _locked(workspace, preset) or _sku(workspace, snapshot, catalog)
     if isinstance(sku, Blocked):
         return sku
     config = read_config(workspace, snapshot.config)
@@ -150,6 +150,21 @@ def _preset(workspace: Workspace, catalog: Catalog) -> Preset | Blocked:
             reason=Reason.UNKNOWN_PRESET,
             message=f"inference.preset.name: {error}. Use one that kubectl kaito presets lists.",
         )
+
+
+def _locked(workspace: Workspace, preset: Preset) -> Blocked | None:
+    """Return why the model's files cannot be had: its hub asks for a token, and no Secret is named."""
+    wanted = workspace.inference.preset if workspace.inference is not None else None
+    if not preset.gated or (wanted is not None and wanted.preset_options.model_access_secret):
+        return None
+    return Blocked(
+        reason=Reason.INVALID_SPEC,
+        message=(
+            f"inference.preset.presetOptions.modelAccessSecret: required, because the hub gives {preset.model_id} only "
+            "to those who have accepted its licence, found none. Name a Secret of this namespace with the token under "
+            "HF_TOKEN."
+        ),
+    )
 
 
 def _sku(workspace: Workspace, snapshot: Snapshot, catalog: Catalog) -> SKU | Blocked:

@@ -80,10 +80,13 @@ def test_a_changed_configuration_restarts_the_pods(plan):
             id="instance type",
         ),
         pytest.param(
-            workspace(preset="llama-3.3-70b-instruct", instance_type="Standard_NV36ads_A10_v5", count=2),
+            workspace(preset="falcon-40b-instruct", instance_type="Standard_NV36ads_A10_v5", count=2),
             Reason.COUNT_TOO_SMALL,
             "available",
             id="count too small",
+        ),
+        pytest.param(
+            workspace(preset="llama-3.1-8b-instruct"), Reason.INVALID_SPEC, "modelAccessSecret: required", id="gated"
         ),
         pytest.param(workspace(name="a" * 53), Reason.INVALID_SPEC, "at most 52 characters", id="name too long"),
         pytest.param(workspace(inference=None), Reason.INVALID_SPEC, "exactly one of them", id="neither"),
