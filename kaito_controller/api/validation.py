@@ -191,7 +191,6 @@ _IDLE_FIELDS: Mapping[str, Callable[[Workspace], bool]] = {
 _IDLE_ANNOTATIONS = (
     labels.BYPASS_RESOURCE_CHECKS,
     labels.NODE_CLASS_NAME,
-    labels.PERFORMANCE_MODE,
     labels.USE_LOCAL_WEIGHTS,
     labels.MODEL_STREAMING,
     labels.MODEL_MIRROR_STORAGE_CLASS,

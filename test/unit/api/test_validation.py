@@ -103,10 +103,6 @@ def test_more_than_ten_adapters_are_too_many():
         ({"inference": {**PRESET, "adapters": [adapter()]}}, "inference.adapters"),
         ({"tuning": DATA}, "tuning"),
         (
-            {"metadata": {"annotations": {"kaito.sh/performance-mode": "throughput"}}},
-            "metadata.annotations[kaito.sh/performance-mode]",
-        ),
-        (
             {"metadata": {"annotations": {"kaito.sh/runtime": "transformers"}}},
             "metadata.annotations[kaito.sh/runtime]",
         ),
