@@ -31,6 +31,7 @@ from kaito_controller.machinery.request import Request, Result
 
 _log = logger(__name__)
 CONFLICT_RETRY_S = 0.1
+STALE_RETRY_S = 1.0
 
 
 class Lifecycle:
@@ -51,8 +52,8 @@ class Lifecycle:
         found = self._context.claims.store.get(request.key)
         if found is None or not managed.is_managed(found, self._context.provider.node_classes):
             return Result.done("not a claim of ours")
-        if self._context.cache.is_stale(NODE_CLAIMS, request.key):
-            return Result.requeue(1.0, "the cache does not show our last write yet")
+        if self._is_stale(found):
+            return Result.requeue(STALE_RETRY_S, "the cache does not show our last write yet")
         try:
             if metadata.is_deleting(found):
                 return await self._termination.finalize(found)
@@ -61,6 +62,12 @@ class Lifecycle:
             if is_conflict(error):
                 return Result.requeue(CONFLICT_RETRY_S, f"somebody else wrote meanwhile: {error}")
             raise
+
+    def _is_stale(self, found: Object) -> bool:
+        """Whether claim or Node were written by us since they were read. The event that shows it wakes us earlier."""
+        nodes = self._context.nodes_of(managed.claimed_provider_id(found))
+        is_stale = self._context.cache.is_stale
+        return is_stale(NODE_CLAIMS, metadata.name(found)) or any(is_stale(NODES, metadata.name(one)) for one in nodes)
 
     async def _up(self, found: Object) -> Result:
         guarded = await self._with_finalizer(found)
@@ -107,7 +114,8 @@ class Lifecycle:
         registration = register(claim, nodes)
         node = registration.node
         if node is not None:
-            if registration.patch and await self._patch_node(node, registration.patch) is None:
+            progress.node = await self._patch_node(node, registration.patch)
+            if progress.node is None:
                 return
             if registration.taint_was_missing:
                 note = f"the Node joined without the taint {keys.TAINT_UNREGISTERED}:NoExecute"
@@ -120,11 +128,11 @@ class Lifecycle:
         """Once True the condition stays, whatever becomes of the Node; one that joined anew is labelled anew."""
         if not progress.is_true(ConditionType.REGISTERED):
             return
-        node = self._context.nodes.store.get(progress.claim.status.node_name)
+        node = progress.node or self._context.nodes.store.get(progress.claim.status.node_name)
         if progress.is_true(ConditionType.INITIALIZED) and (node is None or is_initialized(node)):
             return
         initialization = initialize(progress.claim, node)
-        if node is not None and initialization.patch:
+        if node is not None:
             await self._patch_node(node, initialization.patch)
         if not progress.is_true(ConditionType.INITIALIZED):
             self._note(progress, initialization.condition)
@@ -157,7 +165,8 @@ class Lifecycle:
         return Result.requeue(progress.retry_after_s, progress.why)
 
     async def _patch_node(self, node: Object, patch: Mapping[str, Any]) -> Object | None:
-        return await self._context.patch(NODES, metadata.name(node), patch)
+        """Write what the Node needs, if anything, and return it as it is then; None when it is gone."""
+        return await self._context.patch(NODES, metadata.name(node), patch) if patch else node
 
     def _note(self, progress: Progress, condition: Condition | None) -> None:
         if condition is not None:

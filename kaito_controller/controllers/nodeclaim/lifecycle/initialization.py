@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.conditions import ConditionType
@@ -36,7 +36,7 @@ class Initialization:
     """What the step found: the condition, and the merge patch of the Node when it is fit and not yet labelled so."""
 
     condition: Condition
-    patch: Mapping[str, Any] | None = None
+    patch: Mapping[str, Any] = field(factory=dict)
 
 
 def initialize(claim: NodeClaim, node: Object | None) -> Initialization:

@@ -22,6 +22,7 @@ class Progress:
     before: NodeClaim
     claim: NodeClaim = field(init=False)
     conditions: tuple[Condition, ...] = field(init=False)
+    node: Object | None = None
     retry_after_s: float | None = None
     why: str = ""
 

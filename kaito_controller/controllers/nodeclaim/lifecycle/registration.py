@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.conditions import ConditionType
@@ -32,7 +32,7 @@ class Registration:
 
     condition: Condition
     node: Object | None = None
-    patch: Mapping[str, Any] | None = None
+    patch: Mapping[str, Any] = field(factory=dict)
     taint_was_missing: bool = False
 
 
