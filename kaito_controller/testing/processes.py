@@ -15,6 +15,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from attrs import asdict, frozen
@@ -22,6 +24,7 @@ from attrs import asdict, frozen
 MARKER = "KAITO_PROCESS_GROUP"
 """The environment variable that says which group a process belongs to."""
 
+_parent = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parent of processes")
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
@@ -57,7 +60,8 @@ class Processes:
         self._records.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         with self.log(name).open("ab") as output:
-            child = subprocess.Popen(
+            spawn: partial[subprocess.Popen[bytes]] = partial(
+                subprocess.Popen,
                 [*self._prefix, *command],
                 cwd=folder,
                 env={**os.environ, **(environment or {}), MARKER: self._marker},
@@ -66,6 +70,8 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+            # To the kernel the parent is the thread: one that lives as long as this process, whoever calls.
+            child = _parent.submit(spawn).result() if self._prefix else spawn()
         _children[child.pid] = child
         process = Process(pid=child.pid, started=_started(child.pid) or 0)
         record = self._records / f"{name}.json"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kaito_controller.testing.eventually import eventually
@@ -60,3 +62,27 @@ def test_one_that_ended_is_not_alive_though_nobody_reaped_it(tmp_path: Path) -> 
     eventually("it has ended", lambda: not process.alive)
     assert not Process(pid=process.pid, started=process.started).alive
     Processes(tmp_path).stop("short")
+
+
+def test_one_that_dies_with_its_parent_outlives_the_thread_that_asked(tmp_path: Path) -> None:
+    """A thread that comes to its end takes nothing with it."""
+    processes = Processes(tmp_path, die_with_parent=True)
+    with ThreadPoolExecutor() as pool:
+        process = pool.submit(processes.start, "sleeper", ["sleep", "600"], folder=tmp_path).result()
+    assert process.alive
+    processes.stop("sleeper")
+
+
+def test_one_that_dies_with_its_parent_does(tmp_path: Path) -> None:
+    """When the process that started it is killed, the kernel ends it."""
+    code = (
+        "import pathlib, sys, time\nfrom kaito_controller.testing.processes import Processes\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "Processes(folder, die_with_parent=True).start('sleeper', ['sleep', '600'], folder=folder)\n"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as parent:
+        processes = Processes(tmp_path)
+        eventually("it was started", lambda: processes.get("sleeper") is not None)
+        parent.kill()
+    eventually("it is gone", lambda: processes.get("sleeper") is None)
