@@ -12,8 +12,8 @@ from typing import Final
 from attrs import frozen
 
 from kaito_controller.api import labels as keys
-from kaito_controller.api import validation
 from kaito_controller.api.reasons import Reason
+from kaito_controller.api.validation import problems
 from kaito_controller.api.workspace import NAME_LENGTH, Workspace
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Blocked
@@ -56,10 +56,10 @@ def _name_is_too_long(question: Question) -> Blocked | None:
 
 
 def _breaks_a_rule(question: Question) -> Blocked | None:
-    problems = validation.problems(question.workspace)
-    if not problems:
+    broken = problems(question.workspace)
+    if not broken:
         return None
-    return Blocked(reason=Reason.INVALID_SPEC, message="; ".join(str(problem) for problem in problems))
+    return Blocked(reason=Reason.INVALID_SPEC, message="; ".join(str(problem) for problem in broken))
 
 
 def _tunes(question: Question) -> Blocked | None:
