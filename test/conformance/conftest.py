@@ -7,6 +7,7 @@ The local provider makes real machines, so it joins where it can: root, containe
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -99,3 +100,7 @@ def _local_options() -> dict[str, str]:
     if os.geteuid() != 0 or not cluster:
         pytest.skip(f"the local provider needs root and a running cluster whose cluster.json is in ${LOCAL_CLUSTER}")
     return {"cluster": cluster, "max-nodes": "8"}
+
+
+def _local_kubeconfig(options: dict[str, str]) -> Path:
+    return Path(json.loads(Path(options["cluster"]).read_text())["kubeconfig"])

@@ -16,7 +16,11 @@ from kaito_controller.providers.protocol import Instance
 
 @define
 class Progress:
-    """A claim on its way through one reconcile: what was read, what the steps found, when to look again."""
+    """A claim on its way through one reconcile: what was read, what the steps found, when to look again.
+
+    ``found`` and ``before`` are the claim as it was read, ``claim`` as the steps have made it, ``node`` its Node as one
+    of them has just written it.
+    """
 
     found: Object
     before: NodeClaim
