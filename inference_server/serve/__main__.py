@@ -41,12 +41,14 @@ def _serve(words: Sequence[str]) -> tuple[int, str]:
     config = config_file.read(Path(path)) if path else config_file.ConfigFile(vllm={})
     for key in config.without_effect:
         print(f"inference_server: {key} in the config file has no effect here", file=sys.stderr)
+    model_folder.check(
+        argv.wanted(rest, config, contract.ARG_MODEL), argv.wanted(rest, config, contract.ARG_LOAD_FORMAT)
+    )
+    # Importing vLLM takes long: what can be refused without it was.
     from inference_server.serve.engine import Engine
 
     engine = Engine()
-    arguments = argv.resolve(rest, config, engine.options)
-    model_folder.check(argv.last(arguments, contract.ARG_MODEL), argv.last(arguments, contract.ARG_LOAD_FORMAT))
-    outcome = engine.serve(arguments)
+    outcome = engine.serve(argv.resolve(rest, config, engine.options))
     if outcome.signal is None:
         return contract.EXIT_ENGINE, "the engine died while serving; its own lines above say why"
     return contract.EXIT_OK, f"stopped by {signal.Signals(outcome.signal).name}" if outcome.signal else "stopped"

@@ -73,6 +73,13 @@ def last(words: Sequence[str], name: str) -> str | None:
     return value
 
 
+def wanted(argv: Sequence[str], config: ConfigFile, name: str) -> str | None:
+    """The value of an option that takes one, before its name is checked: the file's, else the arguments'."""
+    plain = _plain(name)
+    of_file = [value for key, value in config.vllm.items() if key.replace("_", "-") == plain]
+    return str(of_file[-1]) if of_file else last(argv, name)
+
+
 def words_for(key: str, value: Any, options: Mapping[str, Option]) -> list[str]:
     """The words of one entry of the file: `enforce-eager: true` → `--enforce-eager`; a map becomes JSON."""
     field = f"{contract.CONFIG_SECTION}.{key}"

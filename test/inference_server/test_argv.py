@@ -67,6 +67,15 @@ def test_a_load_format_of_the_file_replaces_the_default():
     assert ["--port", str(contract.PORT), "--load-format", "auto", *ENDING] == words
 
 
+def test_a_value_is_known_before_vllm_is_imported():
+    """The file's value counts, in either spelling, else the last of the arguments."""
+    words = ["--model", "a", "--model=b"]
+    assert argv.wanted(words, ConfigFile(vllm={}), "--model") == "b"
+    assert argv.wanted(words, ConfigFile(vllm={"model": "c"}), "--model") == "c"
+    assert argv.wanted(words, ConfigFile(vllm={"load_format": "auto"}), "--load-format") == "auto"
+    assert argv.wanted([], ConfigFile(vllm={}), "--model") is None
+
+
 @pytest.mark.parametrize(("rank", "headless"), [("0", False), ("1", True), ("12", True)])
 def test_only_rank_zero_serves_the_api(rank: str, headless: bool):
     """One pod template starts every rank: those above 0 become headless by their number."""

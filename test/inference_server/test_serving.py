@@ -23,7 +23,8 @@ from kaito_controller.catalog.loader import load
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = yaml.safe_load((ROOT / "hack/model/lessons.yaml").read_text())["lessons"]
-START_LIMIT_S = 240
+# Alone on two cores a start takes half a minute; on a machine that is busy with other tests a multiple.
+START_LIMIT_S = 400
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * START_LIMIT_S)]
 
 
@@ -98,8 +99,9 @@ def start(python: Path, home: Path, *arguments: str, more: Mapping[str, str] | N
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home.mkdir(exist_ok=True)
-    flags = load().runtime("vllm-cpu-host").engine_arguments.items()
-    engine = [word for name, value in flags for word in (f"--{name}", *([] if value == "true" else [value]))]
+    runtime = load().runtime("vllm-cpu-host")
+    flags = {**runtime.engine_arguments, **runtime.single_node_arguments}
+    engine = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
     command = [python, "-m", contract.SERVE_MODULE, "--host", "127.0.0.1", "--port", str(port), *engine, *arguments]
     log = home / "log"
     with log.open("wb") as file:
@@ -239,7 +241,7 @@ def test_a_dead_engine_ends_the_server(inference_python: Path, model: Path, tmp_
     ("arguments", "code", "told"),
     [
         (["--model", "/nowhere/at/all"], contract.EXIT_MODEL, "a readable folder, found No such file"),
-        ([], contract.EXIT_USAGE, "--model"),
+        (["--served-model-name", "x"], contract.EXIT_USAGE, "--model"),
         (["--model", "m", "--max-modle-len", "5"], contract.EXIT_USAGE, "did you mean --max-model-len"),
         (["--model", "m", "--max-model-len", "banana"], contract.EXIT_USAGE, "--max-model-len"),
         (["--config-file", "/nowhere.yaml"], contract.EXIT_CONFIG, "/nowhere.yaml"),
@@ -248,5 +250,5 @@ def test_a_dead_engine_ends_the_server(inference_python: Path, model: Path, tmp_
 def test_what_cannot_start_says_why(inference_python: Path, tmp_path: Path, arguments: list[str], code: int, told: str):
     """Its own exit code per cause, and the cause in the last line."""
     server = start(inference_python, tmp_path / "home", *arguments)
-    assert server.process.wait(120) == code
+    assert server.process.wait(START_LIMIT_S) == code
     assert told in server.last_words()
