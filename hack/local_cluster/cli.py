@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import signal
@@ -150,6 +151,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"hack/cluster {parsed.command}: interrupted", file=sys.stderr)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = clusters_folder() / parsed.name
+        print(f"hack/cluster {parsed.command}: the disk of {where} is full: free some space, or point KAITO_STATE to a "
+              "folder on a larger disk", file=sys.stderr)  # fmt: skip
     return 1
 
 

@@ -60,9 +60,9 @@ def up(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
         try:
             _create(state, wanted, phases)
         except BaseException:
-            with phases.phase("undoing"):
-                clear(state, keep_logs=True)
-                phases.waits_for(f"nothing; logs are kept in {state.folder / 'logs'}")
+            clear(state, keep_logs=True)
+            if state.exists:
+                phases.stream.write(f"Everything is undone; the logs are kept in {state.folder / 'logs'}.\n")
             raise
 
 

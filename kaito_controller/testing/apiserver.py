@@ -73,12 +73,14 @@ class APIServer:
 
     def stop_etcd(self) -> None:
         """Stop etcd; the API server stays up and fails requests."""
-        self.control_plane.stop_component(ETCD)
+        # While the API server holds on to its streams etcd would wait for them without end.
+        self.control_plane.stop_component(ETCD, grace_s=0.2)
 
     def start_etcd(self) -> None:
-        """Start etcd again on its data; returns when the API server is ready again."""
+        """Start etcd again on its data; returns when the API server is ready and reads from it."""
         self.control_plane.start_etcd()
         self.control_plane.wait_ready()
+        self.control_plane.wait_storage()
 
     def start(self, *components: str) -> None:
         """Start kube-controller-manager, kube-scheduler or kwok beside it."""

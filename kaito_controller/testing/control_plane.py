@@ -215,6 +215,10 @@ class ControlPlane:
             else:
                 return
 
+    def wait_storage(self) -> None:
+        """Wait until the API server answers a read that goes through to etcd; raises as `wait_ready` does."""
+        self._wait(API_SERVER, lambda: self._answers(f"{self.server}/api/v1/namespaces/default"), "a read from etcd")
+
     def _bootstrap(self) -> None:
         done = self.folder / "bootstrapped"
         if done.exists():

@@ -8,6 +8,7 @@ import pytest
 
 from kaito_controller.testing.apiserver import APIServer, KubectlError
 from kaito_controller.testing.control_plane import API_SERVER, SIMULATED
+from kaito_controller.testing.eventually import eventually
 from kaito_controller.testing.processes import marked
 
 
@@ -29,7 +30,7 @@ def test_survives_restarts(own_apiserver: APIServer) -> None:
     url = own_apiserver.url
     own_apiserver.restart_apiserver(kill=True)
     own_apiserver.stop_etcd()
-    assert not own_apiserver.control_plane.is_ready()
+    eventually("the API server notices", lambda: not own_apiserver.control_plane.is_ready())
     own_apiserver.start_etcd()
     assert own_apiserver.url == url
     assert own_apiserver.get("configmap", "kept")["data"] == {"a": "b"}
