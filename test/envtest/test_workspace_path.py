@@ -139,6 +139,7 @@ async def test_deletion_goes_down_in_order(apiserver, hands):
         await hands.end_pod("leaving")
         await hands.node_claims("leaving", 0)
         assert await hands.find(WORKSPACES, "leaving", hands.namespace) is not None
+        assert await hands.told("leaving", "NodeClaimDeleted")
         await hands.release(claim)
         await hands.gone(WORKSPACES, "leaving", hands.namespace)
 
@@ -196,6 +197,7 @@ async def test_a_changed_spec_reaches_the_pods(apiserver, hands):
         assert after["metadata"]["generation"] > before["metadata"]["generation"]
         assert "--config-file" in after["spec"]["template"]["spec"]["containers"][0]["args"]
         assert after["metadata"]["annotations"][keys.WORKSPACE_REVISION] == "2"
+        assert await hands.told("changes", "WorkloadUpdated")
         await hands.serve("changes")
         await hands.shows("changes", "WorkspaceSucceeded", "True")
         await taken_down(hands, "changes", claim)

@@ -9,7 +9,6 @@ import structlog
 from attrs import evolve
 
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
-from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.controllers.workspace import events, status
@@ -30,7 +29,7 @@ from kaito_controller.kube.rbac import READ, Rule
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.errors import ApiError, is_conflict, is_not_found
+from kaito_controller.machinery.errors import ApiError, is_not_found
 from kaito_controller.machinery.events import EventRecorder, EventType
 from kaito_controller.machinery.request import Request, Result
 
@@ -110,7 +109,7 @@ class WorkspaceController:
         plan = plan_workspace(snapshot, self._catalog, self._settings)
         outcome = await self._run(plan, snapshot)
         after = status.project(snapshot, plan, outcome, now=self._clock.now())
-        await self._write_status(snapshot, after, (*outcome.notices, *_failures(outcome)))
+        await self._write_status(snapshot, after, (*outcome.notices, *events.failures_in(outcome)))
         return outcome.result()
 
     async def _run(self, plan: Plan | Blocked, snapshot: Snapshot) -> Outcome:
@@ -163,14 +162,6 @@ class WorkspaceController:
             if is_not_found(error):
                 return None
             raise
-
-
-def _failures(outcome: Outcome) -> Iterable[Notice]:
-    """Tell of a step that failed for no reason that a condition carries; losing a race to another writer is none."""
-    for name, step in outcome.steps.items():
-        if step.error is not None and step.refusal is None and not is_conflict(step.error):
-            note = f"Step {name} failed and is tried again: {step.error}"
-            yield Notice(reason=Reason.RECONCILE_FAILED, note=note, warning=True)
 
 
 def _config_name(snapshot: Snapshot) -> str:

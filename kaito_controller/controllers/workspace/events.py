@@ -10,10 +10,11 @@ from typing import Final
 from kaito_controller.api.conditions import ConditionType
 from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.workspace.status import existing_conditions
-from kaito_controller.controllers.workspace.verdict import Notice
+from kaito_controller.controllers.workspace.verdict import Notice, Outcome
 from kaito_controller.kube import conditions
 from kaito_controller.kube.conditions import FALSE, TRUE, Condition
 from kaito_controller.kube.metadata import Object
+from kaito_controller.machinery.errors import is_conflict
 
 _REASONS: Final = {reason.value: reason for reason in Reason}
 
@@ -46,6 +47,17 @@ def told_by(before: Object, after: Object) -> tuple[Notice, ...]:
     """Return the events of a Workspace whose status went from one to the other (both as whole objects)."""
     was, now = existing_conditions(before), existing_conditions(after)
     return (*_troubles(was, now), *_milestones(was, now), *_turns(was, now), *_departure(was, now))
+
+
+def failures_in(outcome: Outcome) -> tuple[Notice, ...]:
+    """Return the events of steps that failed for no reason that a condition carries; losing a race is none."""
+    return tuple(
+        Notice(
+            reason=Reason.RECONCILE_FAILED, note=f"Step {name} failed and is tried again: {step.error}", warning=True
+        )
+        for name, step in outcome.steps.items()
+        if step.error is not None and step.refusal is None and not is_conflict(step.error)
+    )
 
 
 def _troubles(was: tuple[Condition, ...], now: tuple[Condition, ...]) -> tuple[Notice, ...]:

@@ -88,6 +88,9 @@ def test_a_changed_configuration_restarts_the_pods(plan):
         pytest.param(
             workspace(preset="llama-3.1-8b-instruct"), Reason.INVALID_SPEC, "modelAccessSecret: required", id="gated"
         ),
+        pytest.param(
+            workspace(instance_type="Standard_NG32ads_V620_v1"), Reason.RUNTIME_UNSUPPORTED, "runs on", id="other GPUs"
+        ),
         pytest.param(workspace(name="a" * 53), Reason.INVALID_SPEC, "at most 52 characters", id="name too long"),
         pytest.param(workspace(inference=None), Reason.INVALID_SPEC, "exactly one of them", id="neither"),
         pytest.param(

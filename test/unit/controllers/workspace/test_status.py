@@ -10,6 +10,7 @@ from kaito_controller.api import labels as keys
 from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.workspace import events, status
 from kaito_controller.controllers.workspace.verdict import Blocked, Outcome, StepResult
+from kaito_controller.machinery.errors import ApiError
 from kaito_controller.testing.builders import INSTANCE_TYPE, SELECTOR, gpu_labels, node, node_claim, pod, workspace
 
 CLAIMED = node("node-1", labels={keys.WORKSPACE_NAME: "demo", keys.WORKSPACE_NAMESPACE: "models"})
@@ -259,6 +260,20 @@ def test_a_trouble_is_told_once_for_all_conditions_that_carry_it(project):
     """An unknown preset makes one warning, not three."""
     new = workspace(preset="phi-9")
     assert [("Warning", "UnknownPreset")] == told(new, {**new, "status": project(new)})
+
+
+def test_a_failed_step_is_told_but_a_lost_race_is_not():
+    """A server error is a warning with the server's words; a conflict is everyday and a refusal has its condition."""
+    steps = {
+        "revision": StepResult(error=ApiError(409, "Conflict", "the object has been modified")),
+        "service": StepResult(
+            refusal=Blocked(reason=Reason.WORKLOAD_REFUSED, message="no"), error=ApiError(403, "Forbidden")
+        ),
+        "inference": StepResult(error=ApiError(500, "InternalError", "etcd is away")),
+    }
+    (notice,) = events.failures_in(Outcome(steps=steps))
+    assert (Reason.RECONCILE_FAILED, True) == (notice.reason, notice.warning)
+    assert "Step inference failed and is tried again: 500 InternalError: etcd is away" == notice.note
 
 
 def test_deletion_keeps_the_state(project):
