@@ -134,3 +134,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str
 
 def _mark(holds: bool) -> str:
     return "yes" if holds else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
