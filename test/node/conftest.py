@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kaito_controller.providers.local import programs
 from kaito_controller.testing.real_cluster import RealCluster, hack_cluster
+
+_PATIENCE_S = 900
+"""Machines and clusters are real processes: on a machine that is busy with other things they take their time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_PATIENCE_S))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,16 +44,19 @@ def own_traces(cluster: RealCluster, bridge: str, group: str) -> dict[str, list[
     }
 
 
-def test_down_after_nodes_were_killed_leaves_nothing(tmp_path: Path):
+def test_down_after_nodes_were_killed_leaves_nothing(cluster: RealCluster, tmp_path: Path):
     """Nodes killed with SIGKILL, then up, kill and down: links, routes, mounts, groups, processes and files are gone.
 
-    The machine's own settings (iptables, sysctls) never change, not even while nodes run.
+    The machine's own settings (iptables, sysctls) never change, not even while nodes run; and another cluster with real
+    nodes stands beside it all the while.
     """
     before = host_settings()
+    beside = cluster
     cluster = RealCluster(folder=tmp_path / "clusters" / "traces")
     try:
         hack_cluster(tmp_path, "up", "--name", "traces", "--nodes", "1")
         local = cluster.local
+        assert not any(mine.overlaps(other) for mine in local.plan.networks for other in beside.local.plan.networks)
         assert before == host_settings()
         (first,) = cluster.machines.all()
         assert first.process is not None
@@ -69,3 +72,5 @@ def test_down_after_nodes_were_killed_leaves_nothing(tmp_path: Path):
     assert before == host_settings()
     found = own_traces(cluster, local.plan.bridge, local.group)
     assert {kind: [] for kind in found} == found
+    assert all(machine.is_running for machine in beside.machines.all())
+    assert {"base-1": True, "base-2": True} == {name: beside.is_ready(name) for name in ("base-1", "base-2")}
