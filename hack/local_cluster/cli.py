@@ -14,14 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from kaito_controller.providers.local import addresses
 from kaito_controller.providers.local.cluster import BadClusterFile
 from kaito_controller.providers.local.host_network import NetworkProblem
 from kaito_controller.providers.local.machines import MachineLimit, MachineProblem
 from kaito_controller.providers.local.programs import MissingProgram
 from kaito_controller.testing.control_plane import ControlPlane, ControlPlaneError
 from kaito_controller.testing.programs import ProgramMissing
-from local_cluster import lifecycle, report
+from local_cluster import lifecycle, report, surroundings
 from local_cluster.kubectl import KubectlError
 from local_cluster.phases import Phases
 from local_cluster.problem import Problem
@@ -138,11 +137,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command; what a person can remedy is one sentence and exit status 1."""
     parsed = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupted)
-    # kubectl would keep what it learns about this cluster in the home folder.
-    os.environ["KUBECACHEDIR"] = str(clusters_folder() / parsed.name / "kubectl")
-    # No program of a cluster reaches another through a proxy.
-    spared = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""), "127.0.0.1", addresses.ALL_PLANS]
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, spared))
+    surroundings.enter(parsed.name)
     try:
         return COMMANDS[parsed.command](parsed)
     except EXPECTED as error:

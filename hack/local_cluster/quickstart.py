@@ -16,12 +16,13 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from local_cluster.folders import state_folder
+from local_cluster import surroundings
 from local_cluster.kubectl import Kubectl
 from local_cluster.lessons import Lesson, first_lesson
 from local_cluster.operator_process import Operator, OperatorError, local_arguments
 from local_cluster.phases import Phases
 from local_cluster.readiness import wait_until_ready
+from local_cluster.state import clusters_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "config" / "samples" / "workspace_v1beta1_tiny_phi3.yaml"
@@ -93,7 +94,7 @@ def cluster_up(name: str) -> Path:
 
 def start_operator(name: str, kubectl: Kubectl, built: Built) -> Operator:
     """Start the operator with this machine as its cloud, or find it running."""
-    state = state_folder() / "clusters" / name
+    state = clusters_folder() / name
     arguments = local_arguments(state, inference_python=built.inference_python, models=built.models)
     operator = Operator(state=state, kubectl=kubectl, python=built.operator_python, arguments=arguments)
     operator.ensure()
@@ -197,6 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit 0 when both endpoints gave the answer that the model was taught."""
     options = arguments(argv)
     os.chdir(ROOT)
+    surroundings.enter(options.name)
     try:
         phases, workspace, answers, lesson, kubectl = run(options.name)
     except (QuickstartError, OperatorError, TimeoutError, subprocess.CalledProcessError) as error:

@@ -128,8 +128,11 @@ async def _check_cluster(client: Client, options: Options) -> None:
 def _explained(resource: Resource, error: ApiError) -> str:
     kind = f"{resource.plural}.{resource.group}"
     if is_not_found(error):
-        hint = " or run with --node-provisioner byo" if resource is NODE_CLAIMS else ""
-        return f"the cluster does not know {kind}; install it with kubectl apply --server-side -k config/crd{hint}."
+        if resource is NODE_CLAIMS:
+            remedy = "kubectl create -f config/crd/karpenter.sh_nodeclaims.yaml or run with --node-provisioner byo"
+        else:
+            remedy = "kubectl apply --server-side -k config/crd"
+        return f"the cluster does not know {kind}; install it with {remedy}."
     if error.status == 401:  # noqa: PLR2004 - Unauthorized
         return (
             "the API server does not accept the credentials (401); check the kubeconfig or the ServiceAccount's token."
