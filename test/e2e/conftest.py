@@ -57,7 +57,7 @@ def quickstart(
             kubectl=Kubectl(binary=Path(found["kubectl"]), kubeconfig=Path(found["kubeconfig"])),
         )
     finally:
-        subprocess.run(["hack/cluster", "down"], cwd=ROOT, env=environment, check=False, capture_output=True)
+        subprocess.run(["hack/cluster", "down"], cwd=ROOT, env=environment, check=True)
 
 
 def operator_log(environment: dict[str, str]) -> str:
