@@ -17,8 +17,8 @@ SERVICE_PORT: Final = 80
 def service(workspace: Workspace) -> Object:
     """The Service that users call: port 80 of the pod that answers, once it is ready.
 
-    Only pod 0 answers; the others hold further parts of the same model. Annotation `kaito.sh/enablelb: "True"` on the
-    Workspace makes it a LoadBalancer. Nothing but the model's own port is exposed.
+    Only pod 0 answers; the others hold further parts of the same model. Annotation `kaito.sh/enablelb: "True"`, in
+    exactly this spelling, makes it a LoadBalancer. Nothing but the model's own port is exposed.
     """
     wanted = workspace.metadata.annotations.get(keys.ENABLE_LOAD_BALANCER, "")
     return {
@@ -26,7 +26,7 @@ def service(workspace: Workspace) -> Object:
         "kind": SERVICES.kind,
         "metadata": child_metadata(workspace, workspace.metadata.name),
         "spec": {
-            "type": "LoadBalancer" if wanted.lower() == "true" else "ClusterIP",
+            "type": "LoadBalancer" if wanted == "True" else "ClusterIP",
             "selector": {
                 keys.WORKSPACE_NAME: workspace.metadata.name,
                 keys.POD_NAME: f"{workspace.metadata.name}-0",
