@@ -22,12 +22,13 @@ from kaito_controller.providers.registry import PROVIDERS
 CONTROLLER_NAMES: Final = ("workspace", "nodeclaim")
 NODE_IMAGE_FAMILIES: Final = ("ubuntu", "azurelinux")
 
-# Upstream's gates and whether this operator can turn them on or off. Unknown gates fail, as upstream's do.
-GATES: Final[Mapping[str, bool]] = MappingProxyType(
+# Upstream's gates, each with the one value that is true of this operator; None where either is taken. Upstream's
+# chart turns enableInferenceSetController on, so that is no reason not to start. Unknown gates fail, as upstream's do.
+GATES: Final[Mapping[str, bool | None]] = MappingProxyType(
     {
         "vLLM": True,
-        "enableInferenceSetController": True,
-        "disableNodeAutoProvisioning": False,
+        "enableInferenceSetController": None,
+        "disableNodeAutoProvisioning": None,
         "gatewayAPIInferenceExtension": False,
         "enableMIG": False,
         "enableAccelerator": False,
@@ -233,7 +234,7 @@ def _gates(found: str) -> Mapping[str, bool]:
             gates[name] = _boolean(text)
         except argparse.ArgumentTypeError as error:
             raise OptionsError(f"--feature-gates: {name}: {error}") from None
-        if gates[name] != GATES[name] and name != "disableNodeAutoProvisioning":
+        if GATES[name] not in {None, gates[name]}:
             raise OptionsError(
                 f"--feature-gates: {name}={text} is not implemented yet; leave it at {str(GATES[name]).lower()}."
             )

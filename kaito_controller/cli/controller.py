@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 USAGE: Final = """\
-usage: kaito-controller run [flags]     run the controllers until SIGTERM (kaito-controller run --help)
+usage: kaito-controller [run] [flags]   run the controllers until SIGTERM (kaito-controller run --help)
        kaito-controller --version       print the version
 """
 
@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in {"-h", "--help", "help"}:
         print(USAGE, end="")
         return 0 if words else 2
+    if words[0].startswith("-"):  # a Deployment written for upstream gives flags alone
+        return _run(words)
     if words[0] != "run":
         return _fail(2, f"unknown command {words[0]!r}; the command is run (see kaito-controller --help)")
     return _run(words[1:])

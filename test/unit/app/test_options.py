@@ -25,13 +25,20 @@ def test_upstreams_flags_are_understood():
             "--health-probe-bind-address=127.0.0.1:9091",
             "--kube-client-qps=30",
             "--kube-client-burst=50",
-            "--feature-gates=vLLM=true,enableMIG=false",
+            "--feature-gates=vLLM=true,enableMIG=false,enableInferenceSetController=true",
             "--default-node-image-family=AzureLinux",
         ]
     )
     assert NodeProvisioner.NODE_CLAIM is found.node_provisioner
     assert (True, Address("", 9090), Address("127.0.0.1", 9091)) == (found.leader_elect, found.metrics, found.health)
     assert (30.0, 50, "azurelinux") == (found.kube_client_qps, found.kube_client_burst, found.node_image_family)
+
+
+def test_what_is_not_there_may_be_turned_off():
+    """There is no InferenceSet controller yet, so turning it off asks for nothing."""
+    assert {"enableInferenceSetController": False} == parse(
+        ["--feature-gates=enableInferenceSetController=false"]
+    ).feature_gates
 
 
 def test_a_provider_brings_the_node_provisioner():

@@ -23,6 +23,7 @@ def test_the_version_is_printed(capsys):
     [
         (["walk"], 2, "unknown command 'walk'"),
         (["run", "--provider", "lokal"], 2, "did you mean 'local'?"),
+        (["--feature-gates=vLLM=true", "--node-provisioner=azure-gpu-provisoner"], 2, "'azure-gpu-provisoner'"),
         (["run", "--kubeconfig", "/no/such/file"], 1, "kubeconfig /no/such/file: no such file"),
     ],
 )
