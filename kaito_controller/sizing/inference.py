@@ -63,12 +63,16 @@ class InferencePlan:
 
 @frozen(kw_only=True)
 class DoesNotFit:
-    """Why there is no plan. The two sizes are bytes of one GPU; both 0 where memory is not the reason."""
+    """Why there is no plan. The two sizes are bytes of one GPU; both 0 where memory is not the reason.
+
+    `enough_nodes` is the least number of nodes on which the preset would fit; None where no number is enough.
+    """
 
     reason: Misfit
     message: str
     needed_bytes: int = 0
     available_bytes: int = 0
+    enough_nodes: int | None = None
 
 
 def plan_inference(
@@ -249,6 +253,7 @@ def _misfit(preset: Preset, sku: SKU, fit: _Fit, utilization: float, enough: int
         ),
         needed_bytes=fit.needed,
         available_bytes=fit.available,
+        enough_nodes=enough,
     )
 
 

@@ -29,7 +29,7 @@ _MISFITS: Final[Mapping[Misfit, Reason]] = {
     Misfit.GPU_MEMORY: Reason.MODEL_DOES_NOT_FIT,
     Misfit.CONTEXT: Reason.CONFIG_INVALID,
     Misfit.ACCELERATOR: Reason.RUNTIME_UNSUPPORTED,
-    Misfit.NODE_COUNT: Reason.COUNT_TOO_SMALL,
+    Misfit.NODE_COUNT: Reason.INVALID_SPEC,
     Misfit.WEIGHTS: Reason.RUNTIME_UNSUPPORTED,
 }
 
@@ -201,7 +201,5 @@ def _sized(
     )
     if not isinstance(sized, DoesNotFit):
         return sized
-    reason = _MISFITS[sized.reason]
-    if reason is Reason.MODEL_DOES_NOT_FIT and (workspace.resource.count or 1) > 1:
-        reason = Reason.COUNT_TOO_SMALL
+    reason = Reason.COUNT_TOO_SMALL if sized.enough_nodes else _MISFITS[sized.reason]
     return Blocked(reason=reason, message=sized.message)

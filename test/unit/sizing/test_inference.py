@@ -119,7 +119,7 @@ def test_a_count_too_small_is_refused_with_the_count_that_would_do():
 
     assert misfit.reason == Misfit.GPU_MEMORY
     assert misfit.needed_bytes > misfit.available_bytes > 0
-    assert "give 3 nodes" in misfit.message
+    assert (3, True) == (misfit.enough_nodes, "give 3 nodes" in misfit.message)
 
 
 def test_a_model_too_large_for_any_number_of_gpus_is_refused_with_the_bytes():

@@ -86,6 +86,9 @@ def test_a_changed_configuration_restarts_the_pods(plan):
             id="count too small",
         ),
         pytest.param(
+            workspace(count=33), Reason.INVALID_SPEC, "has 32 layers, at least one a node: give at most 32", id="count"
+        ),
+        pytest.param(
             workspace(preset="llama-3.1-8b-instruct"), Reason.INVALID_SPEC, "modelAccessSecret: required", id="gated"
         ),
         pytest.param(
@@ -170,6 +173,14 @@ def test_a_model_that_does_not_fit_says_how_many_bytes(catalog, settings, snapsh
     assert Reason.MODEL_DOES_NOT_FIT == blocked.reason
     assert "needs" in blocked.message
     assert "are available" in blocked.message
+
+
+def test_a_count_is_too_small_only_where_a_larger_one_would_do(plan):
+    """On existing nodes that hold no layer however many they are, the nodes are too small and not the count."""
+    tiny = tuple(node(name, labels=gpu_labels(memory_mib=2048)) for name in ("a", "b"))
+    blocked = plan(workspace(preset="falcon-40b-instruct", instance_type="", count=2), nodes=tiny)
+    assert Reason.MODEL_DOES_NOT_FIT == blocked.reason
+    assert "choose an instance type with more or larger GPUs" in blocked.message
 
 
 def test_selectors_that_can_be_met_are_planned(plan):
