@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kaito_controller.api import kinds
+from kaito_controller.api import kinds, validation
 from kaito_controller.api.annotation_rules import RULES
 from kaito_controller.api.conditions import ConditionType
 from kaito_controller.api.reasons import Reason
@@ -18,7 +18,7 @@ _MADE = "<!-- Made by hack/codegen/generate; change the code it is made from, th
 def files() -> dict[str, str]:
     """Every generated page."""
     return {
-        "docs/reference/workspace.md": _kind_page(kinds.WORKSPACE) + _metadata_section(),
+        "docs/reference/workspace.md": _kind_page(kinds.WORKSPACE) + _metadata_section() + _idle_section(),
         "docs/reference/nodeclaim.md": _kind_page(kinds.NODE_CLAIM),
         "docs/reference/conditions.md": _conditions_page(),
     }
@@ -57,6 +57,15 @@ def _metadata_section() -> str:
         values = ", ".join(f"`{value}`" for value in rule.values) or "any"
         place = "label" if rule.is_label else "annotation"
         lines.append(f"| `{rule.key}` ({place}) | {values} | {rule.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _idle_section() -> str:
+    lines = [
+        "\n## Accepted without effect in this version\n",
+        "Deprecated, or for features still to come. Where one asks for something, `SpecHonored` is False and names it.\n",
+        *(f"- `{path}`" for path in validation.paths_without_effect()),
+    ]
     return "\n".join(lines) + "\n"
 
 

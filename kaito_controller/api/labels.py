@@ -51,6 +51,10 @@ USE_LOCAL_WEIGHTS = "kaito.sh/use-local-weights"
 MODEL_STREAMING = "kaito.sh/model-streaming"
 MODEL_MIRROR_STORAGE_CLASS = "kaito.sh/model-mirror-storage-class"
 STREAMING_SERVICE_ACCOUNT = "kaito.sh/streaming-service-account"
+STATIC_MODEL_MIRROR = "inference.kaito.sh/static-model-mirror"
+STREAM_DATAREFS_URL = "inference.kaito.sh/stream-datarefs-url"
+STREAM_IDENTITY_CLIENT_ID = "inference.kaito.sh/stream-identity-client-id"
+STREAM_SOURCE_TYPE = "inference.kaito.sh/stream-source-type"
 
 # The operator's own marks.
 MANAGED_BY = "app.kubernetes.io/managed-by"

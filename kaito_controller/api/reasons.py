@@ -43,7 +43,7 @@ class Reason(StrEnum):
         "UnknownPreset",
         "The catalogue has no preset of that name.",
         "inference.preset.name or tuning.preset.name is misspelt, or the model is not in this release.",
-        "Use one of the nearest names in the message, or a custom pod in inference.template.",
+        "Use one of the nearest names in the message; kubectl kaito presets lists all.",
         True,
     )
     UNKNOWN_INSTANCE_TYPE = (

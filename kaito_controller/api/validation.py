@@ -42,13 +42,26 @@ def problems(workspace: Workspace) -> tuple[Problem, ...]:
 def unimplemented_fields(workspace: Workspace) -> tuple[str, ...]:
     """Paths of the fields that are set although this release does not act on them."""
     named = [path for path, is_set in _IDLE_FIELDS.items() if is_set(workspace)]
-    asked = [key for key in _IDLE_ANNOTATIONS if key in workspace.metadata.annotations]
-    marked = [key for key in _IDLE_LABELS if key in workspace.metadata.labels]
+    asked = [_annotation(key) for key in _IDLE_ANNOTATIONS if key in workspace.metadata.annotations]
+    marked = [_label(key) for key in _IDLE_LABELS if key in workspace.metadata.labels]
+    return (*named, *asked, *marked)
+
+
+def paths_without_effect() -> tuple[str, ...]:
+    """Every path that `unimplemented_fields` can name, for the reference page."""
     return (
-        *named,
-        *(f"metadata.annotations[{key}]" for key in asked),
-        *(f"metadata.labels[{key}]" for key in marked),
+        *_IDLE_FIELDS,
+        *(_annotation(key) for key in _IDLE_ANNOTATIONS),
+        *(_label(key) for key in _IDLE_LABELS),
     )
+
+
+def _annotation(key: str) -> str:
+    return f"metadata.annotations[{key}]"
+
+
+def _label(key: str) -> str:
+    return f"metadata.labels[{key}]"
 
 
 def _one_purpose(workspace: Workspace) -> Iterator[Problem]:
@@ -183,8 +196,10 @@ _IDLE_FIELDS: Mapping[str, Callable[[Workspace], bool]] = {
     ),
     "inference.adapters": lambda workspace: workspace.inference is not None and bool(workspace.inference.adapters),
     "tuning": lambda workspace: workspace.tuning is not None,
-    f"metadata.annotations[{labels.RUNTIME}]": lambda workspace: (
-        workspace.metadata.annotations.get(labels.RUNTIME, "vllm") != "vllm"
+    _annotation(labels.RUNTIME): lambda workspace: workspace.metadata.annotations.get(labels.RUNTIME, "vllm") != "vllm",
+    # There is no benchmark yet, so leaving it out is honoured and asking for it is not.
+    _annotation(labels.DISABLE_BENCHMARK): lambda workspace: (
+        workspace.metadata.annotations.get(labels.DISABLE_BENCHMARK, "true") != "true"
     ),
 }
 
@@ -195,6 +210,10 @@ _IDLE_ANNOTATIONS = (
     labels.MODEL_STREAMING,
     labels.MODEL_MIRROR_STORAGE_CLASS,
     labels.STREAMING_SERVICE_ACCOUNT,
+    labels.STATIC_MODEL_MIRROR,
+    labels.STREAM_DATAREFS_URL,
+    labels.STREAM_IDENTITY_CLIENT_ID,
+    labels.STREAM_SOURCE_TYPE,
     labels.UPGRADE_START_TIME,
 )
 

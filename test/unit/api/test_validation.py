@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kaito_controller.api import validation
+from kaito_controller.api.kinds import WORKSPACE
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.kube.serde import structure
 
@@ -106,9 +107,29 @@ def test_more_than_ten_adapters_are_too_many():
             {"metadata": {"annotations": {"kaito.sh/runtime": "transformers"}}},
             "metadata.annotations[kaito.sh/runtime]",
         ),
+        (
+            {"metadata": {"annotations": {"kaito.sh/disable-benchmark": "false"}}},
+            "metadata.annotations[kaito.sh/disable-benchmark]",
+        ),
+        (
+            {"metadata": {"annotations": {"inference.kaito.sh/stream-source-type": "byo"}}},
+            "metadata.annotations[inference.kaito.sh/stream-source-type]",
+        ),
         ({"metadata": {"labels": {"kaito.sh/inference-role": "decode"}}}, "metadata.labels[kaito.sh/inference-role]"),
     ],
 )
 def test_a_field_that_does_nothing_yet_is_named(parts, path):
     """Nothing is accepted in silence."""
     assert validation.unimplemented_fields(workspace(**parts)) == (path,)
+
+
+def test_what_does_nothing_yet_are_fields_of_the_schema():
+    """A path that is renamed or misspelt would mislead the reader of the condition and of the reference page."""
+    schema = WORKSPACE.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for path in validation.paths_without_effect():
+        if path.startswith("metadata."):
+            continue
+        node = schema
+        for name in path.split("."):
+            assert name in node["properties"], path
+            node = node["properties"][name]
