@@ -63,7 +63,7 @@ def _metadata_section() -> str:
 def _idle_section() -> str:
     lines = [
         "\n## Accepted without effect in this version\n",
-        "Deprecated, or for what is still to come. Where one asks for something, `SpecHonored` is False and names it.\n",
+        "Deprecated, or for what is to come. Where one asks for something, `SpecHonored` is False and names it.\n",
         *(f"- `{path}`" for path in validation.paths_without_effect()),
     ]
     return "\n".join(lines) + "\n"
