@@ -101,7 +101,10 @@ class Credentials:
         except Exception as error:
             # The loader raises whatever it stumbles on: KeyError, TypeError, YAML and base64 errors among others.
             text = " ".join(str(error).split()) or type(error).__name__
-            raise ConfigurationError(f"{self.source}: cannot be used ({text})") from error
+            if isinstance(error, (TypeError, AttributeError, KeyError)):
+                text = "it does not have the form of one"
+            remedy = "" if self.in_cluster else "; correct it, or name another with --kubeconfig"
+            raise ConfigurationError(f"{self.source}: cannot be used ({text}){remedy}") from error
         return configuration
 
     async def _fill(self, configuration: Any) -> None:

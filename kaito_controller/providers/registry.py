@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from importlib import import_module
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, cast
 
 from attrs import field, frozen
@@ -76,8 +76,24 @@ class UnknownProvider(ValueError):  # noqa: N818 - says what the name is
 
 
 def open_provider(name: str, context: ProviderContext) -> CloudProvider:
-    """Open the provider called ``name``. Raises `UnknownProvider`, or ValueError when one of its options is wrong."""
+    """Open the provider called ``name``.
+
+    Raises `UnknownProvider`, or ValueError when one of its options is wrong or a package that it needs is missing.
+    """
     entry = PROVIDERS.get(name)
     if entry is None:
         raise UnknownProvider(name)
-    return cast("CloudProvider", import_module(entry.module).open_provider(context))
+    return cast("CloudProvider", _module(entry).open_provider(context))
+
+
+def _module(entry: Registered) -> ModuleType:
+    """Import the provider; each client of a cloud is an extra, so that nobody installs those of the others."""
+    try:
+        return import_module(entry.module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("kaito_controller"):
+            raise
+        missing = error.name.partition(".")[0]
+        raise ValueError(
+            f"the package {missing} is missing; install it with pip install 'kaito-controller[{entry.name}]'."
+        ) from error

@@ -364,8 +364,9 @@ async def test_a_limit_spaces_requests(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "no such file; name one with --kubeconfig"),
-        ("{}", "cannot be used"),
-        ("][", "cannot be used"),
+        ("", "it does not have the form of one.*correct it, or name another with --kubeconfig"),
+        ("{}", "cannot be used.*correct it"),
+        ("][", "cannot be used.*correct it"),
         ('{"current-context": "x", "contexts": [], "clusters": []}', "x"),
     ],
 )
