@@ -56,3 +56,34 @@ def test_what_cannot_be_used_is_named(found, reason, said):
     blocked = read_config(NAMED, found)
     assert reason == blocked.reason
     assert said in blocked.message
+
+
+def bomb(depth):
+    """Return a few lines of YAML whose value, written out, would have 7 ** depth words."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x]"]
+    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 7)}]" for level in range(1, depth)]
+    return "\n".join(lines) + f"\nvllm: {{max-model-len: *a{depth - 1}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("vllm: {x: 2001-99-99}", "cannot be read as YAML: month must be in 1..12"),
+        ("vllm: {x: !!int abc}", "cannot be read as YAML: invalid literal"),
+        ("? [a, {b: c}]\n: d\n", "cannot be read as YAML: unhashable"),
+        ("vllm: " + "[" * 900 + "]" * 900, "cannot be read as YAML"),
+        ("vllm: {max-model-len: " + "9" * 5000 + "}", "cannot be read as YAML: Exceeds the limit"),
+        ("vllm: {max-model-len: '" + "9" * 5000 + "'}", "must be at most 1000000000"),
+        ("vllm: {max-model-len: " + "9" * 4000 + "}", "must be at most 1000000000"),
+        ("vllm: {max-model-len: 00}", "above zero"),
+        ("# " + "x" * 64 * 1024, "must have at most 65536 characters"),
+        (bomb(30), "must be a whole number above zero, found [[[...]"),
+        (bomb(30).replace("{max-model-len: *a29}", "*a29"), "must be a map of engine flags, found [[[...]"),
+    ],
+)
+def test_a_text_that_breaks_the_parser_is_told_and_not_raised(text, said):
+    """A ConfigMap that anybody may write cannot stop, fill or delay the operator: it is refused in a short sentence."""
+    blocked = read_config(NAMED, config_map(text))
+    assert Reason.CONFIG_INVALID == blocked.reason
+    assert said in blocked.message
+    assert len(blocked.message) < 600
