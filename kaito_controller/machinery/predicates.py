@@ -1,10 +1,13 @@
-"""Which events are worth a reconcile. Each filters updates only: what appears or vanishes always passes (PR1)."""
+"""Which events are worth a reconcile. Each filters updates only: what appears or vanishes always passes (PR1).
+
+An object that was deleted and made again while nobody watched comes as an update, too (SI10): it always passes.
+"""
 
 from __future__ import annotations as _annotations
 
 from collections.abc import Callable
 
-from kaito_controller.kube.metadata import annotations, generation, labels, resource_version
+from kaito_controller.kube.metadata import Object, annotations, generation, labels, resource_version, uid
 from kaito_controller.machinery.event import Event
 
 Predicate = Callable[[Event], bool]
@@ -12,22 +15,22 @@ Predicate = Callable[[Event], bool]
 
 def generation_changed(event: Event) -> bool:
     """The desired state changed, or deletion was asked for; not the status, labels or annotations."""
-    return event.old is None or generation(event.old) != generation(event.object)
+    return _differs(event, generation)
 
 
 def resource_version_changed(event: Event) -> bool:
     """Anything changed."""
-    return event.old is None or resource_version(event.old) != resource_version(event.object)
+    return _differs(event, resource_version)
 
 
 def labels_changed(event: Event) -> bool:
     """A label changed."""
-    return event.old is None or labels(event.old) != labels(event.object)
+    return _differs(event, labels)
 
 
 def annotations_changed(event: Event) -> bool:
     """An annotation changed."""
-    return event.old is None or annotations(event.old) != annotations(event.object)
+    return _differs(event, annotations)
 
 
 def any_of(*predicates: Predicate) -> Predicate:
@@ -43,3 +46,8 @@ def all_of(*predicates: Predicate) -> Predicate:
 def none_of(*predicates: Predicate) -> Predicate:
     """Passes what none of them passes."""
     return lambda event: not any(predicate(event) for predicate in predicates)
+
+
+def _differs(event: Event, aspect: Callable[[Object], object]) -> bool:
+    old, new = event.old, event.object
+    return old is None or uid(old) != uid(new) or aspect(old) != aspect(new)

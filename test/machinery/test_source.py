@@ -39,6 +39,14 @@ def test_predicates_filter_updates_only() -> None:
     assert not predicates.resource_version_changed(update(cm("1"), cm("1")))
 
 
+def test_an_object_made_again_unseen_is_not_taken_for_the_old_one() -> None:
+    """SI10: deleted and made again while the watch was broken is one update; a new object has to be looked at."""
+    same = {"generation": 1, "labels": {"a": "b"}}
+    event = update(cm("1", uid="one", **same), cm("9", uid="two", **same))
+    for check in (predicates.generation_changed, predicates.labels_changed, predicates.annotations_changed):
+        assert check(event)
+
+
 def test_predicates_combine_and_stop_at_the_first_answer() -> None:
     """PR2: the predicates of one watch are and-ed; the first false stops."""
     asked: list[str] = []
