@@ -86,7 +86,9 @@ class ResourceSpec:
     )
     partition: PartitionSpec | None = field(
         default=None,
-        metadata=schema("Use a part of each node's GPUs; existing nodes only. It cannot be changed."),
+        metadata=schema(
+            "Use a part of each node's GPUs; existing nodes only. It cannot be changed. Without effect in this version."
+        ),
     )
 
 
@@ -113,7 +115,7 @@ class PresetSpec:
 
     name: str = field(
         metadata=schema(
-            "Name of the model: of the catalogue, such as `phi-4-mini-instruct`, or `organisation/model`.",
+            "Name of a model of the catalogue: short, such as `phi-4-mini-instruct`, or as `organisation/model`.",
             max_length=256,
             rules=cel.PRESET_NAME,
         )
@@ -206,7 +208,9 @@ class InferenceSpec:
     template: Mapping[str, Any] | None = field(
         default=None,
         metadata=schema(
-            "A pod of your own instead of a preset, as in `pod.metadata` and `pod.spec`.", preserve_unknown=True
+            "A pod of your own instead of a preset, as in `pod.metadata` and `pod.spec`. Without effect in this"
+            " version.",
+            preserve_unknown=True,
         ),
     )
     config: str = field(
@@ -220,7 +224,10 @@ class InferenceSpec:
     adapters: tuple[AdapterSpec, ...] = field(
         default=(),
         metadata=schema(
-            "LoRA adapters beside the model, at most 10.", max_items=64, list_type="atomic", rules=cel.ADAPTERS
+            "LoRA adapters beside the model, at most 10. Without effect in this version.",
+            max_items=64,
+            list_type="atomic",
+            rules=cel.ADAPTERS,
         ),
     )
 
@@ -330,6 +337,7 @@ class Workspace:
         default=None,
         metadata=schema(
             "A model to fine-tune: `preset` is trained by `method` on `input`, and the adapter goes to `output`."
+            " Without effect in this version."
         ),
     )
     status: WorkspaceStatus = field(factory=WorkspaceStatus, metadata=schema("Where the Workspace stands."))
