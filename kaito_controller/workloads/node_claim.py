@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kaito_controller.api import labels as keys
@@ -12,7 +12,7 @@ from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.model import SKU
 from kaito_controller.kube import quantity
 from kaito_controller.kube.metadata import Object
-from kaito_controller.kube.selectors import EXISTS, IN
+from kaito_controller.kube.selectors import EXISTS, IN, LabelExpression
 
 NAME_PREFIX: Final = "ws"
 NAME_DIGITS: Final = 9
@@ -22,6 +22,9 @@ NODE_CLASS_GROUP: Final = "kaito.sh"
 NODE_CLASS_KIND: Final = "KaitoNodeClass"
 NODE_CLASS_NAME: Final = "default"
 DEFAULT_IMAGE_FAMILY: Final = "ubuntu"
+OPERATING_SYSTEM: Final = "linux"
+# For a label that must be there, whatever its value.
+ANY_VALUES: Final = ("", "other")
 # What upstream asks for where the size of a model is unknown.
 DEFAULT_STORAGE_BYTES: Final = 1024 * 1024**3
 
@@ -65,7 +68,7 @@ def node_claim(
         "kind": NODE_CLAIMS.kind,
         "metadata": {
             "name": claim_name(workspace, index),
-            "labels": _labels(workspace),
+            "labels": _labels(workspace, sku),
             "annotations": {
                 keys.DO_NOT_DISRUPT: "true",
                 keys.NODE_IMAGE_FAMILY: chosen or image_family,
@@ -83,9 +86,9 @@ def node_claim(
     }
 
 
-def _labels(workspace: Workspace) -> dict[str, str]:
+def _labels(workspace: Workspace, sku: SKU) -> dict[str, str]:
     return {
-        **_selector_labels(workspace),
+        **_selector_labels(workspace, sku),
         keys.NODEPOOL: keys.NODEPOOL_KAITO,
         keys.WORKSPACE_UID: workspace.metadata.uid,
         keys.MANAGED_BY: keys.MANAGED_BY_VALUE,
@@ -93,24 +96,34 @@ def _labels(workspace: Workspace) -> dict[str, str]:
     }
 
 
-def _selector_labels(workspace: Workspace) -> Mapping[str, str]:
+def _selector_labels(workspace: Workspace, sku: SKU) -> Mapping[str, str]:
     """Labels that make a new node match the Workspace's own selector; reserved keys are not taken from the user."""
-    found: dict[str, str] = {}
-    for requirement in reversed(workspace.resource.label_selector.requirements()):
-        if requirement.key in keys.RESERVED_SELECTOR_KEYS:
-            continue
-        if requirement.operator == IN:
-            found[requirement.key] = requirement.values[0]
-        elif requirement.operator == EXISTS:
-            found.setdefault(requirement.key, "")
-    return found
+    needs: dict[str, list[LabelExpression]] = {}
+    for need in workspace.resource.label_selector.requirements():
+        if need.key not in keys.RESERVED_SELECTOR_KEYS:
+            needs.setdefault(need.key, []).append(need)
+    given = {keys.OPERATING_SYSTEM: OPERATING_SYSTEM, keys.INSTANCE_TYPE: sku.name}
+    found = {key: _value(key, of_key, given.get(key)) for key, of_key in needs.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _value(key: str, needs: Sequence[LabelExpression], given: str | None) -> str | None:
+    """The first value that meets every requirement on a label; None where it need not be there, or cannot be met.
+
+    A label whose value is `given`, because the machine brings it, can have no other.
+    """
+    if not any(need.operator in (IN, EXISTS) for need in needs):
+        return None
+    named = [value for need in needs if need.operator == IN for value in need.values]
+    candidates = [given] if given is not None else named or list(ANY_VALUES)
+    return next((value for value in candidates if all(need.matches({key: value}) for need in needs)), None)
 
 
 def _requirements(sku: SKU) -> list[dict[str, Any]]:
     requirements: list[dict[str, Any]] = [
         {"key": keys.NODEPOOL, "operator": "In", "values": [keys.NODEPOOL_KAITO]},
         {"key": keys.INSTANCE_TYPE, "operator": "In", "values": [sku.name]},
-        {"key": keys.OPERATING_SYSTEM, "operator": "In", "values": ["linux"]},
+        {"key": keys.OPERATING_SYSTEM, "operator": "In", "values": [OPERATING_SYSTEM]},
     ]
     if sku.cloud == "azure":
         requirements.append({"key": keys.AZURE_SKU_NAME, "operator": "In", "values": [sku.name]})

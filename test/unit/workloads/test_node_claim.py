@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,3 +117,26 @@ def test_the_image_family_is_the_workspace_s_then_the_operator_s(catalog: Catalo
     ]
 
     assert families == ["ubuntu", "azurelinux"]
+
+
+@pytest.mark.parametrize(
+    "expressions",
+    [
+        [("pool", "In", ["a", "b"]), ("pool", "NotIn", ["a"])],
+        [("pool", "In", ["a", "b"]), ("pool", "In", ["c", "b"])],
+        [("pool", "Exists", []), ("pool", "NotIn", [""])],
+        [("kubernetes.io/os", "In", ["windows", "linux"])],
+        [("node.kubernetes.io/instance-type", "In", ["p5.48xlarge", "p4d.24xlarge"])],
+        [("kubernetes.io/os", "Exists", []), ("node.kubernetes.io/instance-type", "NotIn", ["p5.48xlarge"])],
+    ],
+)
+def test_a_node_meets_all_requirements_on_one_label(
+    catalog: Catalog, workspace: MakeWorkspace, expressions: list[tuple[str, str, list[str]]]
+):
+    """The value is one that every requirement allows, and what the machine brings by itself is not contradicted."""
+    needs = [{"key": key, "operator": operator, "values": values} for key, operator, values in expressions]
+    made = workspace(resource={"instanceType": "p4d.24xlarge", "labelSelector": {"matchExpressions": needs}})
+    labels = node_claim(made, 0, sku=catalog.sku("p4d.24xlarge"))["metadata"]["labels"]
+    brought = {"kubernetes.io/os": "linux", "node.kubernetes.io/instance-type": "p4d.24xlarge"}
+    assert made.resource.label_selector.matches({**brought, **labels})
+    assert labels.items() & brought.items() == {item for item in labels.items() if item[0] in brought}
