@@ -135,6 +135,12 @@ def test_a_changed_configuration_restarts_the_pods(plan):
             id="against the instance type",
         ),
         pytest.param(
+            workspace(match_labels={keys.NODEPOOL: "mine"}),
+            Reason.SELECTOR_INVALID,
+            "nodes have karpenter.sh/nodepool=kaito",
+            id="against what marks our nodes",
+        ),
+        pytest.param(
             workspace(match_labels={keys.OPERATING_SYSTEM: "windows"}),
             Reason.SELECTOR_INVALID,
             "no node can meet",
