@@ -15,6 +15,7 @@ from kaito_controller.controllers.workspace import controller as workspace
 from kaito_controller.controllers.workspace.plan import Settings
 from kaito_controller.controllers.workspace.watches import watches
 from kaito_controller.kube.rbac import Rule
+from kaito_controller.machinery.backoff import ItemBackoff
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
@@ -26,6 +27,8 @@ from kaito_controller.providers.protocol import KAITO_NODE_CLASS, CloudProvider
 from kaito_controller.workloads.runtimes.parameters import RuntimeParameterError, resolve_parameters
 
 WORKSPACE_WORKERS: Final = 8
+SLOWEST_RETRY_S: Final = 60.0
+"""What stood in the way may go without a word to us: a stranger's Service, a quota, an API server's outage."""
 
 
 @frozen(kw_only=True)
@@ -89,6 +92,7 @@ def _workspace(parts: Parts) -> Sequence[Runnable]:
         parts.clock,
         parts.metrics,
         workers=WORKSPACE_WORKERS,
+        rate_limiter=ItemBackoff(cap_s=SLOWEST_RETRY_S),
     )
     return (controller,)
 

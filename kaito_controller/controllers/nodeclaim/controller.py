@@ -19,6 +19,7 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.core import EVENTS, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, VOLUME_ATTACHMENTS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.rbac import READ, Rule
+from kaito_controller.machinery.backoff import ItemBackoff
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
@@ -45,6 +46,8 @@ RULES = (
 WORKERS = 10
 NODE_WORKERS = 4
 RECONCILE_TIMEOUT_S = 600.0
+# A machine that would not go, or an API server that was down, may have recovered without an event for us.
+SLOWEST_RETRY_S = 60.0
 
 
 @frozen(kw_only=True)
@@ -114,6 +117,7 @@ def _lifecycle(context: Context, metrics: Metrics, workers: int) -> Controller:
         clock=context.clock,
         metrics=metrics,
         workers=workers,
+        rate_limiter=ItemBackoff(cap_s=SLOWEST_RETRY_S),
         reconcile_timeout_s=RECONCILE_TIMEOUT_S,
     )
 
@@ -133,5 +137,6 @@ def _node_termination(context: Context, metrics: Metrics) -> Controller:
         clock=context.clock,
         metrics=metrics,
         workers=NODE_WORKERS,
+        rate_limiter=ItemBackoff(cap_s=SLOWEST_RETRY_S),
         reconcile_timeout_s=RECONCILE_TIMEOUT_S,
     )
