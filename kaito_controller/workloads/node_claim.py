@@ -88,10 +88,10 @@ def node_claim(
 
 def _labels(workspace: Workspace, sku: SKU) -> dict[str, str]:
     return {
+        keys.MANAGED_BY: keys.MANAGED_BY_VALUE,
         **_selector_labels(workspace, sku),
         keys.NODEPOOL: keys.NODEPOOL_KAITO,
         keys.WORKSPACE_UID: workspace.metadata.uid,
-        keys.MANAGED_BY: keys.MANAGED_BY_VALUE,
         **node_labels(workspace),
     }
 

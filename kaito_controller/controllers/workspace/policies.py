@@ -125,11 +125,7 @@ def _contradicts_itself(question: Question) -> Blocked | None:
     resource = question.workspace.resource
     fixed: dict[str, str] = {keys.OPERATING_SYSTEM: "linux"}
     if resource.instance_type:
-        fixed |= {
-            keys.INSTANCE_TYPE: resource.instance_type,
-            keys.NODEPOOL: keys.NODEPOOL_KAITO,
-            keys.MANAGED_BY: keys.MANAGED_BY_VALUE,
-        }
+        fixed |= {keys.INSTANCE_TYPE: resource.instance_type, keys.NODEPOOL: keys.NODEPOOL_KAITO}
     needs: dict[str, list[LabelExpression]] = {}
     for need in requirements:
         needs.setdefault(need.key, []).append(need)

@@ -125,6 +125,7 @@ def test_the_image_family_is_the_workspace_s_then_the_operator_s(catalog: Catalo
         [("pool", "In", ["a", "b"]), ("pool", "NotIn", ["a"])],
         [("pool", "In", ["a", "b"]), ("pool", "In", ["c", "b"])],
         [("pool", "Exists", []), ("pool", "NotIn", [""])],
+        [("app.kubernetes.io/managed-by", "In", ["Helm"])],
         [("kubernetes.io/os", "In", ["windows", "linux"])],
         [("node.kubernetes.io/instance-type", "In", ["p5.48xlarge", "p4d.24xlarge"])],
         [("kubernetes.io/os", "Exists", []), ("node.kubernetes.io/instance-type", "NotIn", ["p5.48xlarge"])],
