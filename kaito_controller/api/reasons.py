@@ -369,6 +369,24 @@ class Reason(StrEnum):
         "The requirement node.kubernetes.io/instance-type names none that it offers.",
         "Choose an instance type of this provider.",
     )
+    MACHINE_UNSUITED = (
+        "MachineUnsuited",
+        "This computer cannot carry nodes, so the provider local makes none.",
+        "A program that nodes are made of is missing, or the operator does not run as root.",
+        "Install what the message names; the launch is tried again.",
+    )
+    MACHINE_NOT_STARTED = (
+        "MachineNotStarted",
+        "A machine of the provider local did not start.",
+        "The message is the last word of what failed.",
+        "Look at hack/cluster status and hack/cluster logs; the launch is tried again.",
+    )
+    NODE_NAME_TAKEN = (
+        "NodeNameTaken",
+        "A Node of the machine's name is there that is not this machine.",
+        "The provider kwok names Nodes after their NodeClaims, and somebody else made one of that name.",
+        "Delete that Node if it stays; the launch is tried again.",
+    )
     NODE_CLASS_NOT_READY = (
         "NodeClassNotReady",
         "The node class that the NodeClaim refers to cannot be used.",
@@ -471,6 +489,12 @@ class Reason(StrEnum):
         "The provider is ending the machine.",
         "It was told to.",
         "Nothing to do.",
+    )
+    MACHINE_STAYS = (
+        "MachineStays",
+        "A machine of the provider local could not be removed yet.",
+        "Something of it is still in use; the message says what.",
+        "Wait, it is tried again; hack/cluster down removes everything.",
     )
     GARBAGE_COLLECTED = (
         "GarbageCollected",

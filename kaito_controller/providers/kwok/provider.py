@@ -50,7 +50,7 @@ class KwokProvider:
             present = await self._create(claim, sku)
         if not _belongs(present, claim) or nodes.has_ended(present):
             raise CreateError(
-                "NodeNameTaken",
+                Reason.NODE_NAME_TAKEN.value,
                 f"a Node named {claim.metadata.name} exists that is not this claim's machine.",
                 remedy="It is tried again; delete that Node if it stays.",
             )

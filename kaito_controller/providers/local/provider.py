@@ -17,6 +17,7 @@ from attrs import field, frozen
 from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NodeClaim
 from kaito_controller.api.nodeclaim import Taint as ClaimTaint
+from kaito_controller.api.reasons import Reason
 from kaito_controller.catalog.loader import UnknownInstanceType
 from kaito_controller.catalog.model import SKU
 from kaito_controller.providers.errors import CreateError, InstanceNotFound, InsufficientCapacity, ProviderError
@@ -69,10 +70,12 @@ class LocalProvider:
         except MachineLimit as error:
             raise InsufficientCapacity(error.message, remedy=error.remedy) from error
         except MissingProgram as error:
-            raise CreateError("MachineUnsuited", str(error)) from error
+            raise CreateError(Reason.MACHINE_UNSUITED.value, str(error)) from error
         except (MachineProblem, NetworkProblem, OSError) as error:
             raise CreateError(
-                "MachineNotStarted", str(error), remedy="See hack/cluster status; hack/cluster up repairs its network."
+                Reason.MACHINE_NOT_STARTED.value,
+                str(error),
+                remedy="See hack/cluster status; hack/cluster up repairs its network.",
             ) from error
         return _instance(machine)
 
@@ -85,7 +88,7 @@ class LocalProvider:
             await asyncio.to_thread(self.machines.stop, machine.spec.name)
         except (MachineProblem, NetworkProblem, OSError) as error:
             raise ProviderError(
-                f"machine {machine.spec.name} was not removed: {error}", reason="MachineStays"
+                f"machine {machine.spec.name} was not removed: {error}", reason=Reason.MACHINE_STAYS.value
             ) from error
 
     async def get(self, provider_id: str) -> Instance:
@@ -117,7 +120,7 @@ class LocalProvider:
         wanted = claim.spec.values_of(keys.INSTANCE_TYPE)
         if not wanted:
             raise CreateError(
-                "InstanceTypeMissing",
+                Reason.INSTANCE_TYPE_NOT_FOUND.value,
                 f"NodeClaim {claim.metadata.name} names no instance type",
                 remedy=f"Require {keys.INSTANCE_TYPE} In [a type of the catalogue] in spec.requirements.",
             )
@@ -127,7 +130,9 @@ class LocalProvider:
                 return self.find_sku(name)
             except UnknownInstanceType as error:
                 problem = problem or error
-        raise CreateError("UnknownInstanceType", str(problem), remedy="Use a type of the catalogue.") from problem
+        raise CreateError(
+            Reason.INSTANCE_TYPE_NOT_FOUND.value, str(problem), remedy="Use a type of the catalogue."
+        ) from problem
 
 
 def open_provider(context: ProviderContext) -> LocalProvider:

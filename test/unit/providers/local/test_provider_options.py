@@ -9,6 +9,7 @@ import pytest
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NodeClaim, NodeClaimSpec, NodeClassReference, NodeRequirement
+from kaito_controller.api.reasons import Reason
 from kaito_controller.catalog import loader
 from kaito_controller.kube.object_meta import ObjectMeta
 from kaito_controller.providers.errors import CreateError
@@ -41,13 +42,13 @@ def claim(*types: str) -> NodeClaim:
 
 
 @pytest.mark.parametrize(
-    ("types", "reason"), [((), "InstanceTypeMissing"), (("Standard_NC6s_v33",), "UnknownInstanceType")]
+    ("types", "said"), [((), "names no instance type"), (("Standard_NC6s_v33",), "nearest names: Standard_NC6s_v3")]
 )
-async def test_a_claim_without_usable_type_is_refused(provider: LocalProvider, types: tuple[str, ...], reason: str):
-    """The reason is stable for conditions, and nothing was made."""
+async def test_a_claim_without_usable_type_is_refused(provider: LocalProvider, types: tuple[str, ...], said: str):
+    """The reason is stable for conditions, as other providers have it; the message tells more; nothing was made."""
     with pytest.raises(CreateError) as refused:
         await provider.create(claim(*types))
-    assert reason == refused.value.reason
+    assert (Reason.INSTANCE_TYPE_NOT_FOUND, True) == (refused.value.reason, said in refused.value.message)
     assert refused.value.remedy
     assert [] == await provider.list()
 
