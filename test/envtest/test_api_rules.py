@@ -13,6 +13,7 @@ from attrs import frozen
 from kubernetes import client, config
 
 from kaito_controller.api.kinds import KINDS
+from kaito_controller.api.reasons import Reason
 from kaito_controller.testing.apiserver import APIServer
 
 _numbers = itertools.count(1)
@@ -398,7 +399,7 @@ def test_what_may_change_can_be_changed(objects, before, change):
     assert objects.replace(merged(old, change)) == ""
 
 
-@pytest.mark.parametrize("reason", ["UnknownPreset", "UnknownInstanceType", "ModelDoesNotFit", "SelectorInvalid"])
+@pytest.mark.parametrize("reason", [reason.value for reason in Reason if reason.correctable])
 def test_what_cannot_be_planned_can_be_corrected_in_place(objects, reason):
     """While the operator says that it cannot plan, immutable fields may change; afterwards they may not."""
     old = named(WORKSPACE)

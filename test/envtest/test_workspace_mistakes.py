@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.workspace import WORKSPACES
-from kaito_controller.kube.core import SERVICES, STATEFUL_SETS
+from kaito_controller.kube.core import NODES, SERVICES, STATEFUL_SETS
+from kaito_controller.testing.builders import gpu_labels
 from kaito_controller.testing.scenario import condition_of, message_of, operator, stage
 
 TELL_S = 1.0
@@ -119,7 +121,25 @@ async def test_an_instance_type_is_refused_where_no_nodes_are_made(apiserver, ha
         refused = await hands.shows("refused", "ResourceReady", "False", "InstanceTypeRefused")
         assert "--node-provisioner byo" in message_of(refused, "ResourceReady")
         await hands.node_claims("refused", 0)
+        await hands.change_workspace("refused", {"resource": {"instanceType": None}})
+        await hands.shows("refused", "NodesReady", "False", "NodeNotReady")
         await remove(hands, "refused")
+
+
+async def test_nodes_that_are_too_small_are_told_with_the_bytes(hands, running):
+    """Given nodes too small for any share of a model, then the bytes are told; with larger GPUs it goes on."""
+    pool = {"pool": f"small-{hands.namespace}"}
+    size = {keys.NVIDIA_GPU: "1", "cpu": "8", "memory": "64Gi", "pods": "110"}
+    await hands.join(f"small-{hands.namespace}", labels={**pool, **gpu_labels(memory_mib=2048)}, size=size)
+    await hands.given_workspace("large", instance_type="", match_labels=pool)
+    wrong = await hands.shows("large", "ResourceReady", "False", "ModelDoesNotFit")
+    assert re.search(r"needs [0-9.]+Gi .* and [0-9.]+Gi are available", message_of(wrong, "ResourceReady"))
+    assert "are available" in await hands.told("large", "ModelDoesNotFit")
+    larger = {"metadata": {"labels": gpu_labels()}}
+    await hands.client.merge_patch(NODES, f"small-{hands.namespace}", None, larger)
+    await hands.stateful_set("large")
+    await remove(hands, "large")
+    await hands.remove(NODES, f"small-{hands.namespace}")
 
 
 async def test_a_strangers_service_is_left_alone(hands, running):
