@@ -16,6 +16,8 @@ MAX_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 8
 # Keys of KAITO's file that this server takes without acting on them.
 WITHOUT_EFFECT: Final = ("kv_cache_cpu_memory_utilization", "max_probe_steps")
+# Options that KAITO's stock file and examples still set, and that vLLM has given up (vllm-project/vllm#36216 and others).
+RETIRED: Final = frozenset({"swap-space", "num-scheduler-steps", "max-seq-len-to-capture"})
 
 
 @frozen(kw_only=True)
@@ -92,4 +94,9 @@ def parse(text: str) -> ConfigFile:
     for key in options:
         if not isinstance(key, str):
             raise _refusal(f"{contract.CONFIG_SECTION}.{key}", "a name as key", shown(key), "put it in quotes")
-    return ConfigFile(vllm=options, without_effect=tuple(key for key in WITHOUT_EFFECT if key in document))
+    idle = [key for key in WITHOUT_EFFECT if key in document]
+    retired = [key for key in options if key.replace("_", "-") in RETIRED]
+    return ConfigFile(
+        vllm={key: value for key, value in options.items() if key not in retired},
+        without_effect=(*idle, *(f"{contract.CONFIG_SECTION}.{key}" for key in retired)),
+    )

@@ -160,6 +160,18 @@ def test_upstreams_own_keys_are_read_and_named():
     )
 
 
+def test_options_that_vllm_has_given_up_do_not_end_the_pod():
+    """KAITO's stock file sets swap-space; users' copies of it go on working, and are told."""
+    config = config_file.parse("max_probe_steps: 6\nvllm:\n  swap-space: 4\n  num_scheduler_steps: 1\n  model: m\n")
+    assert (
+        ConfigFile(
+            vllm={"model": "m"}, without_effect=("max_probe_steps", "vllm.swap-space", "vllm.num_scheduler_steps")
+        )
+        == config
+    )
+    assert "--swap-space" not in argv.resolve([], config, OPTIONS)
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "vllm:\n", "{}"])
 def test_an_empty_file_is_an_empty_configuration(text: str):
     """A template with every line commented out changes nothing."""
