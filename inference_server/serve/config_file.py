@@ -16,7 +16,7 @@ MAX_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 8
 # Keys of KAITO's file that this server takes without acting on them.
 WITHOUT_EFFECT: Final = ("kv_cache_cpu_memory_utilization", "max_probe_steps")
-# Options that KAITO's stock file and examples still set, and that vLLM has given up (vllm-project/vllm#36216 and others).
+# Options that KAITO's stock file and examples still set, and that vLLM has given up (vllm-project/vllm#36216).
 RETIRED: Final = frozenset({"swap-space", "num-scheduler-steps", "max-seq-len-to-capture"})
 
 
