@@ -23,6 +23,7 @@ from kaito_controller.app.options import Address, Options
 from kaito_controller.kube import metadata
 from kaito_controller.kube.core import EVENTS, NODES, PODS, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.ownership import owner_reference
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import ApiError, is_not_found
@@ -179,10 +180,16 @@ class Stage:
         """Play the StatefulSet controller and a kubelet: a pod of the Workspace in some state."""
         found = await self.stateful_set(name)
         template = found["spec"]["template"]
+        head = {
+            "name": f"{name}-0",
+            "namespace": self.namespace,
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [owner_reference(STATEFUL_SETS, found)],
+        }
         body = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": f"{name}-0", "namespace": self.namespace, "labels": template["metadata"]["labels"]},
+            "metadata": head,
             "spec": {**template["spec"], "nodeName": node_name},
         }
         await self.client.create(PODS, body)

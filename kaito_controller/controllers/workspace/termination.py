@@ -15,6 +15,7 @@ from kaito_controller.controllers.workspace.writer import Writer
 from kaito_controller.kube import metadata
 from kaito_controller.kube.core import STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.ownership import is_controlled_by
 from kaito_controller.kube.timestamps import parse_timestamp
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
@@ -37,11 +38,12 @@ class Termination:
         """Do what can be done now; a watch event brings us back for the rest."""
         if keys.WORKSPACE_FINALIZER not in metadata.finalizers(snapshot.raw):
             return StepResult()
-        if snapshot.stateful_set is not None:
-            if not metadata.is_deleting(snapshot.stateful_set):
-                await self._writer.delete(STATEFUL_SETS, snapshot.stateful_set)
+        workload = snapshot.stateful_set
+        if workload is not None and is_controlled_by(workload, snapshot.raw):
+            if not metadata.is_deleting(workload):
+                await self._writer.delete(STATEFUL_SETS, workload)
             return StepResult(requeue_after_s=RECHECK_S, why="the StatefulSet is going")
-        if self._running(snapshot.pods):
+        if self._running(_own_pods(snapshot)):
             return StepResult(requeue_after_s=RECHECK_S, why="pods are going")
         present = await self._node_claims(snapshot.raw)
         notices = []
@@ -77,6 +79,18 @@ class Termination:
         except ApiError as error:
             if not is_not_found(error):
                 raise
+
+
+def _own_pods(snapshot: Snapshot) -> list[Object]:
+    """The pods of the workload that was deleted: others may carry its label, and nobody deletes those."""
+    strangers = metadata.uid(snapshot.stateful_set) if snapshot.stateful_set is not None else None
+    found = []
+    for pod in snapshot.pods:
+        owner = metadata.controller_of(pod) or {}
+        named = (owner.get("kind"), owner.get("name")) == (STATEFUL_SETS.kind, metadata.name(snapshot.raw))
+        if named and owner.get("uid") != strangers:
+            found.append(pod)
+    return found
 
 
 def _is_lost(pod: Object, now: datetime) -> bool:

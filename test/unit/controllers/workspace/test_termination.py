@@ -1,0 +1,70 @@
+"""What a Workspace takes down with it, and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from kaito_controller.api import labels as keys
+from kaito_controller.api.workspace import WORKSPACES
+from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.termination import Termination
+from kaito_controller.controllers.workspace.writer import Writer
+from kaito_controller.kube.core import STATEFUL_SETS
+from kaito_controller.kube.ownership import owner_reference
+from kaito_controller.machinery.cache import Cache
+from kaito_controller.machinery.client import Client
+from kaito_controller.testing.builders import workspace
+from kaito_controller.testing.clock import VirtualClock, virtual_time
+from kaito_controller.testing.transport import ScriptedTransport
+
+LEAVING = workspace()
+LEAVING["metadata"] |= {"finalizers": [keys.WORKSPACE_FINALIZER], "deletionTimestamp": "2026-11-22T12:00:00Z"}
+NAME, NAMESPACE = LEAVING["metadata"]["name"], LEAVING["metadata"]["namespace"]
+
+
+def workload(uid, *owners):
+    """Return a StatefulSet of the Workspace's name with these owners."""
+    head = {"name": NAME, "namespace": NAMESPACE, "uid": uid, "labels": {keys.WORKSPACE_NAME: NAME}}
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {**head, "ownerReferences": list(owners)}}
+
+
+def pod(*owners):
+    """Return a pod that carries the Workspace's label, with these owners."""
+    head = {"name": f"{NAME}-0", "namespace": NAMESPACE, "labels": {keys.WORKSPACE_NAME: NAME}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**head, "ownerReferences": list(owners)}}
+
+
+async def take_down(clock, **found):
+    """Go one step down with the Workspace; return the requests that were made, and why it waits."""
+    transport = ScriptedTransport(clock, answers=[{"metadata": {}, "items": []}, LEAVING])
+    client = Client(transport)
+    termination = Termination(Writer(client, Cache(client, clock)), client, clock)
+    done = await termination.run(Snapshot(raw=LEAVING, workspace=None, **found))
+    return [call.method for call in transport.calls], done.why
+
+
+THEIRS = workload("theirs")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"stateful_set": THEIRS},
+        {"stateful_set": workload("old", {**owner_reference(WORKSPACES, LEAVING), "uid": "of-a-namesake"})},
+        {"stateful_set": THEIRS, "pods": (pod(owner_reference(STATEFUL_SETS, THEIRS)),)},
+        {"pods": (pod(),)},
+    ],
+)
+@virtual_time
+async def test_a_strangers_workload_is_neither_deleted_nor_waited_for(clock: VirtualClock, found) -> None:
+    """Somebody's StatefulSet of the same name survives the Workspace that it was in the way of; so do their pods."""
+    assert (["GET", "PATCH"], "") == await take_down(clock, **found)
+
+
+@virtual_time
+async def test_the_own_workload_goes_first(clock: VirtualClock) -> None:
+    """The StatefulSet is deleted, and its pods are waited for, before anything else is touched."""
+    own = workload("own", owner_reference(WORKSPACES, LEAVING))
+    assert (["DELETE"], "the StatefulSet is going") == await take_down(clock, stateful_set=own)
+    left = (pod(owner_reference(STATEFUL_SETS, own)),)
+    assert ([], "pods are going") == await take_down(clock, pods=left)
