@@ -9,6 +9,7 @@ import structlog
 from attrs import evolve
 
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
+from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.controllers.workspace import events, status
@@ -35,6 +36,7 @@ from kaito_controller.machinery.request import Request, Result
 
 STALE_RETRY_S: Final = 0.1
 MISSING_CONFIG_RETRY_S: Final = 1.0
+WRONG_CONFIG_RETRY_S: Final = 2.0
 CONFIG_CHECK_S: Final = 60.0
 
 RULES: Final = (
@@ -114,7 +116,7 @@ class WorkspaceController:
 
     async def _run(self, plan: Plan | Blocked, snapshot: Snapshot) -> Outcome:
         """Run the steps in order; the first that fails ends the run, and the user reads why before anybody retries."""
-        results: dict[str, StepResult] = {"config": _look_at_config_again(snapshot)}
+        results: dict[str, StepResult] = {"config": _look_at_config_again(snapshot, plan)}
         if isinstance(plan, Blocked):
             return Outcome(steps=results)
         for step in self._steps:
@@ -169,10 +171,12 @@ def _config_name(snapshot: Snapshot) -> str:
     return inference.config if inference is not None else ""
 
 
-def _look_at_config_again(snapshot: Snapshot) -> StepResult:
-    """A ConfigMap is read, not watched: soon when it is missing, now and then when it may change."""
+def _look_at_config_again(snapshot: Snapshot, plan: Plan | Blocked) -> StepResult:
+    """A ConfigMap is read, not watched: soon when somebody has to make or correct it, else now and then."""
     if not _config_name(snapshot):
         return StepResult()
     if snapshot.config is None:
         return StepResult(requeue_after_s=MISSING_CONFIG_RETRY_S, why="the ConfigMap of inference.config is missing")
+    if isinstance(plan, Blocked) and plan.reason is Reason.CONFIG_INVALID:
+        return StepResult(requeue_after_s=WRONG_CONFIG_RETRY_S, why="the ConfigMap of inference.config is wrong")
     return StepResult(requeue_after_s=CONFIG_CHECK_S, why="the ConfigMap of inference.config may change")

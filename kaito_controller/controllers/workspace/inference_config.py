@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import reprlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import frozen
@@ -54,6 +55,7 @@ def read_config(workspace: Workspace, config_map: Object | None) -> InferenceCon
     return _with_context(section or {}, where, digest)
 
 
+@lru_cache(maxsize=64)
 def _loaded(text: str, where: str) -> Any:
     """Return the document that a text of anybody's is, or why it is none."""
     if len(text) > TEXT_LIMIT:
