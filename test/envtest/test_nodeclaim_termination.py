@@ -177,6 +177,19 @@ async def test_a_machine_whose_launch_was_not_written_down_is_ended(apiserver, c
     assert cloud.instances == {}
 
 
+async def test_a_node_whose_launch_was_not_written_down_goes_with_its_machine(apiserver, cloud, name):
+    """Given a claim without provider ID whose machine has joined, when it is deleted, then no Node is left behind."""
+    cloud.lose_answers = 100
+    timing = Timing(launch_backoff=BackoffPolicy(first_s=600.0, limit_s=600.0), termination_poll_s=0.2)
+    async with provisioning(apiserver.kubeconfig, cloud, timing=timing) as rig:
+        await rig.create(claim(name, cloud.node_classes[0]))
+        await rig.join(cloud.node(await rig.shows(name, "Launched", "Unknown", "LaunchFailed")))
+        await rig.client.delete(NODE_CLAIMS, name)
+        await rig.gone(NODE_CLAIMS, name)
+        await rig.gone(NODES, name)
+    assert cloud.instances == {}
+
+
 async def test_a_lost_machine_is_not_drained(apiserver, namespace, cloud, name):
     """Given a Node that does not report and whose machine is gone, when it is deleted, then it goes at once."""
     async with provisioning(apiserver.kubeconfig, cloud) as rig:

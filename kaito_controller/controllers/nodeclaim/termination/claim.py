@@ -1,7 +1,8 @@
 """The end of a NodeClaim: its Node first (which drains), then its machine, then the finalizer.
 
 A claim that was never launched, or whose launch was lost between the cloud's answer and our status write, has no
-provider ID; the cloud is asked all the same, by the claim's UID, before the finalizer goes. So no machine is leaked.
+provider ID; the cloud is asked all the same, by the claim's UID, before the finalizer goes. So no machine is leaked,
+nor the Node of one, which would keep its name from the next machine of that name.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from kaito_controller.api import labels as keys
 from kaito_controller.api.conditions import ConditionType
 from kaito_controller.api.nodeclaim import NODE_CLAIMS, NodeClaim
 from kaito_controller.controllers.nodeclaim import conditions
 from kaito_controller.controllers.nodeclaim.context import Context, typed
+from kaito_controller.controllers.nodeclaim.status import write_status
 from kaito_controller.controllers.nodeclaim.termination.instance import end_instance, poll_s, record
 from kaito_controller.kube import metadata
 from kaito_controller.kube.core import NODES
@@ -42,7 +46,7 @@ class ClaimTermination:
         if keys.TERMINATION_FINALIZER not in metadata.finalizers(found):
             self._launch.forget(metadata.name(found), metadata.uid(found))
             return Result.done("our part is done")
-        found = await self._with_deadline(found)
+        found = await self._with_machine(await self._with_deadline(found))
         claim = typed(found)
         nodes = self._context.nodes_of(claim.status.provider_id)
         if nodes:
@@ -68,6 +72,15 @@ class ClaimTermination:
         if claim.metadata.deletion_timestamp:
             took = self._context.clock.now() - parse_timestamp(claim.metadata.deletion_timestamp)
             self._context.metrics.termination_seconds.observe(max(0.0, took.total_seconds()))
+
+    async def _with_machine(self, found: Object) -> Object:
+        """Write down a machine whose launch was not: its provider ID leads to the Node that it may have joined as."""
+        claim = typed(found)
+        if claim.status.provider_id:
+            return found
+        machines = await self._context.provider.list()
+        made = next((one.provider_id for one in machines if one.claim_uid == claim.metadata.uid), "")
+        return await write_status(self._context, found, claim.status, evolve(claim.status, provider_id=made))
 
     async def _with_deadline(self, found: Object) -> Object:
         """Note once until when the Node may drain, where the claim bounds that."""
