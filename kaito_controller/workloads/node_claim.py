@@ -87,11 +87,12 @@ def node_claim(
 
 
 def _labels(workspace: Workspace, sku: SKU) -> dict[str, str]:
+    selected = _selector_labels(workspace, sku)
     return {
-        keys.MANAGED_BY: keys.MANAGED_BY_VALUE,
-        **_selector_labels(workspace, sku),
+        **selected,
         keys.NODEPOOL: keys.NODEPOOL_KAITO,
         keys.WORKSPACE_UID: workspace.metadata.uid,
+        keys.MANAGED_BY: selected.get(keys.MANAGED_BY, keys.MANAGED_BY_VALUE),
         **node_labels(workspace),
     }
 
