@@ -84,6 +84,7 @@ class EventRecorder:
     _wake: asyncio.Event = field(init=False, factory=asyncio.Event)
     _series: OrderedDict[_Key, _Series] = field(init=False, factory=OrderedDict)
     _allowances: OrderedDict[str, _Allowance] = field(init=False, factory=OrderedDict)
+    _last_stamp: int = field(init=False, default=0)
 
     def event(self, regarding: Object, type_: EventType, reason: str, note: str, *, action: str = "") -> None:
         """Record that something happened to ``regarding``; sent in the background, dropped when there are too many."""
@@ -184,7 +185,7 @@ class EventRecorder:
         return {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
-            "metadata": {"name": f"{name[:200]}.{self.rng.getrandbits(64):016x}", "namespace": namespace},
+            "metadata": {"name": f"{name[:200]}.{self._stamp():x}", "namespace": namespace},
             "eventTime": now,
             "reportingController": self.controller,
             "reportingInstance": self.instance[:INSTANCE_LIMIT],
@@ -194,6 +195,15 @@ class EventRecorder:
             "note": key.note,
             "regarding": {field: value for field, value in reference.items() if value},
         }
+
+    def _stamp(self) -> int:
+        """Nanoseconds since 1970, each later than the last, for names that sort by time.
+
+        kubectl describe sorts by a timestamp that events of this API do not have, so it shows them as the server lists
+        them: by name.
+        """
+        self._last_stamp = max(self._last_stamp + 1, int(self.clock.now().timestamp() * 1_000_000) * 1000)
+        return self._last_stamp
 
     def _count(self, outcome: str) -> None:
         self.metrics.events.labels(outcome).inc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from local_cluster.user_session import ROOT, UserSession
@@ -53,4 +54,20 @@ def everything_of_the_workspace_is_gone(quickstart: UserSession) -> None:
     eventually("only the cluster's own node is left", lambda: len(kubectl.get("node")["items"]) == 1)
     eventually("no pod is left", lambda: kubectl.get("pod")["items"] == [])
     assert [service["metadata"]["name"] for service in kubectl.get("service")["items"]] == ["kubernetes"]
-    assert MachineState.read().count("kubelet") == 1
+    eventually("only the cluster's own node runs", lambda: running_machines(quickstart) == {"base-1"})
+
+
+def running_machines(quickstart: UserSession) -> set[str]:
+    """The nodes of this cluster whose init process runs on this machine; other clusters may have theirs."""
+    nodes = quickstart.kubectl.kubeconfig.parent / "nodes"
+    commands = (command_line(process) for process in Path("/proc").iterdir() if process.name.isdigit())
+    arguments = (argument for command in commands for argument in command)
+    return {Path(argument).name for argument in arguments if Path(argument).parent == nodes}
+
+
+def command_line(process: Path) -> list[str]:
+    """The arguments of a process; none of one that has just ended."""
+    try:
+        return (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []

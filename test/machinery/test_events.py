@@ -144,3 +144,16 @@ async def test_recording_never_blocks_and_drops_when_full(clock: VirtualClock) -
     assert clock.monotonic() == 0
     assert it.count("dropped") == 5
     await cancelled(it.task)
+
+
+@virtual_time
+async def test_events_of_one_instant_are_listed_in_the_order_of_recording(clock: VirtualClock) -> None:
+    """kubectl describe shows events by name, so names sort by time, also within one tick of the clock."""
+    it = Recording(clock, *[created] * 20)
+    for number in range(20):
+        it.recorder.event(REGARDING, "Normal", f"Step{number}", "done")
+        if number % 3 == 0:
+            await clock.sleep(0.5)
+    await clock.sleep(1)
+    names = [(call.body or {})["metadata"]["name"] for call in it.transport.calls]
+    assert names == sorted(set(names))
