@@ -45,7 +45,7 @@ RULES: Final = (
     Rule(resource=WORKSPACES, subresource="finalizers", verbs=("update",), why="to own children that block deletion"),
     Rule(resource=NODE_CLAIMS, verbs=(*READ, "create", "patch", "delete")),
     Rule(resource=CONTROLLER_REVISIONS, verbs=(*READ, "create", "patch", "delete")),
-    Rule(resource=SERVICES, verbs=(*READ, "create", "patch")),
+    Rule(resource=SERVICES, verbs=(*READ, "create", "patch", "delete")),
     Rule(resource=STATEFUL_SETS, verbs=(*READ, "create", "patch", "delete")),
     Rule(resource=NODES, verbs=READ),
     Rule(resource=PODS, verbs=READ),

@@ -1,4 +1,4 @@
-"""The way down: the workload, then its pods, then the NodeClaims, then the finalizer. Each stage waits for the last."""
+"""The way down: Services and workload, then pods, then NodeClaims, then the finalizer. Each stage waits for the last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Notice, StepResult
 from kaito_controller.controllers.workspace.writer import Writer
 from kaito_controller.kube import metadata
-from kaito_controller.kube.core import STATEFUL_SETS
+from kaito_controller.kube.core import SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.ownership import is_controlled_by
 from kaito_controller.kube.timestamps import parse_timestamp
@@ -38,6 +38,7 @@ class Termination:
         """Do what can be done now; a watch event brings us back for the rest."""
         if keys.WORKSPACE_FINALIZER not in metadata.finalizers(snapshot.raw):
             return StepResult()
+        await self._remove_services(snapshot)
         workload = snapshot.stateful_set
         if workload is not None and is_controlled_by(workload, snapshot.raw):
             if not metadata.is_deleting(workload):
@@ -56,6 +57,12 @@ class Termination:
             return StepResult(notices=tuple(notices), requeue_after_s=RECHECK_S, why="NodeClaims are going")
         await self._release(snapshot.raw)
         return StepResult()
+
+    async def _remove_services(self, snapshot: Snapshot) -> None:
+        """The garbage collector would, but it learns of a new kind of owner up to half a minute after its CRD came."""
+        for service in snapshot.services.values():
+            if is_controlled_by(service, snapshot.raw) and not metadata.is_deleting(service):
+                await self._writer.delete(SERVICES, service)
 
     def _running(self, pods: Sequence[Object]) -> bool:
         now = self._clock.now()

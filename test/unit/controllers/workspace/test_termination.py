@@ -36,7 +36,8 @@ def pod(*owners):
 
 async def take_down(clock, **found):
     """Go one step down with the Workspace; return the requests that were made, and why it waits."""
-    transport = ScriptedTransport(clock, answers=[{"metadata": {}, "items": []}, LEAVING])
+    deletions = [{}] if found.get("services") else []
+    transport = ScriptedTransport(clock, answers=[*deletions, {"metadata": {}, "items": []}, LEAVING])
     client = Client(transport)
     termination = Termination(Writer(client, Cache(client, clock)), client, clock)
     done = await termination.run(Snapshot(raw=LEAVING, workspace=None, **found))
@@ -59,6 +60,15 @@ THEIRS = workload("theirs")
 async def test_a_strangers_workload_is_neither_deleted_nor_waited_for(clock: VirtualClock, found) -> None:
     """Somebody's StatefulSet of the same name survives the Workspace that it was in the way of; so do their pods."""
     assert (["GET", "PATCH"], "") == await take_down(clock, **found)
+
+
+@virtual_time
+async def test_services_do_not_wait_for_the_garbage_collector(clock: VirtualClock) -> None:
+    """The own Services are deleted at once, a stranger's is left: a fresh cluster may collect half a minute late."""
+    head = {"name": NAME, "namespace": NAMESPACE, "uid": "own-service"}
+    own = {"metadata": {**head, "ownerReferences": [owner_reference(WORKSPACES, LEAVING)]}}
+    theirs = {"metadata": {**head, "name": f"{NAME}-headless", "uid": "their-service"}}
+    assert (["DELETE", "GET", "PATCH"], "") == await take_down(clock, services={"one": own, "other": theirs})
 
 
 @virtual_time
