@@ -306,7 +306,7 @@ class ControlPlane:
             "client-ca-file": self.ca.certificate,
             "anonymous-auth": "false",
             "authorization-mode": "Node,RBAC",
-            "enable-admission-plugins": "NodeRestriction",
+            "enable-admission-plugins": "NodeRestriction,OwnerReferencesPermissionEnforcement",
             "allow-privileged": "true",
             "service-cluster-ip-range": self.network.service_cidr,
             "service-account-issuer": f"https://kubernetes.default.svc.{self.network.domain}",

@@ -33,6 +33,7 @@ from kaito_controller.providers.protocol import CloudProvider
 RULES = (
     Rule(resource=NODE_CLAIMS, verbs=(*READ, "patch", "delete"), why="finalizer, labels; claims that timed out"),
     Rule(resource=NODE_CLAIMS, subresource="status", verbs=("patch",), why="conditions, provider ID"),
+    Rule(resource=NODE_CLAIMS, subresource="finalizers", verbs=("update",), why="to own Nodes that block deletion"),
     Rule(resource=NODES, verbs=(*READ, "patch", "delete"), why="registration, taints, finalizer; nodes of gone claims"),
     Rule(resource=PODS, verbs=("get", "list", "delete"), why="what must leave a node before it goes"),
     Rule(resource=PODS, subresource="eviction", verbs=("create",), why="draining by the Eviction API"),
