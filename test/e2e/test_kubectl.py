@@ -37,7 +37,7 @@ def test_describe_tells_the_story_in_events(quickstart: UserSession) -> None:
     text = quickstart.kubectl.run("describe", "workspace", "workspace-tiny-phi3")
     events = text[text.index("Events:") :]
     told = [line.split()[1] for line in events.splitlines()[3:]]
-    story = ("NodeClaimCreated", "NodesReady", "WorkloadCreated", "WorkspaceReady")
+    story = ("NodeClaimCreated", "WorkloadCreated", "WorkspaceReady")
     assert [reason for reason in told if reason in story] == list(story)
 
 

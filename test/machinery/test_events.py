@@ -148,7 +148,7 @@ async def test_recording_never_blocks_and_drops_when_full(clock: VirtualClock) -
 
 @virtual_time
 async def test_events_of_one_instant_are_listed_in_the_order_of_recording(clock: VirtualClock) -> None:
-    """kubectl describe shows events by name, so names sort by time, also within one tick of the clock."""
+    """Names sort by time, also within one tick of the clock, as kubectl describe shows events by name."""
     it = Recording(clock, *[created] * 20)
     for number in range(20):
         it.recorder.event(REGARDING, "Normal", f"Step{number}", "done")
@@ -157,3 +157,4 @@ async def test_events_of_one_instant_are_listed_in_the_order_of_recording(clock:
     await clock.sleep(1)
     names = [(call.body or {})["metadata"]["name"] for call in it.transport.calls]
     assert names == sorted(set(names))
+    await cancelled(it.task)
