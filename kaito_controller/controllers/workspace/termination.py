@@ -1,4 +1,4 @@
-"""The way down: Services and workload, then pods, then NodeClaims, then the finalizer. Each stage waits for the last."""
+"""The way down: Services and workload, pods, NodeClaims, then the finalizer. Each stage waits for the one before."""
 
 from __future__ import annotations
 
