@@ -15,6 +15,14 @@ from local_cluster.user_session import ROOT, UserSession
 from kaito_controller.testing.machine import MachineState
 
 QUICKSTART_TIMEOUT_S = 45 * 60
+TEST_TIMEOUT_S = 50 * 60
+"""Of one test with its fixtures: the first one waits for the quick start."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from local_cluster.phases import Phases
+from local_cluster.quickstart import READY_TIMEOUT_S, SAMPLE_V1ALPHA1, Answers, ask_both
+from local_cluster.readiness import wait_until_ready
 from local_cluster.user_session import UserSession
 
 pytestmark = pytest.mark.slow
@@ -43,6 +47,22 @@ def test_a_second_run_reuses_everything(quickstart: UserSession) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
     after = quickstart.kubectl.get("nodeclaim")["items"]
     assert [claim["metadata"]["uid"] for claim in after] == [claim["metadata"]["uid"] for claim in before]
+
+
+def test_the_form_of_the_tutorials_is_served_too(quickstart: UserSession) -> None:
+    """A v1alpha1 Workspace gets a node and an engine of its own, answers, and gives both back when it is deleted."""
+    kubectl = quickstart.kubectl
+    kubectl.run("apply", "-f", str(SAMPLE_V1ALPHA1))
+    workspace = wait_until_ready(
+        kubectl, SAMPLE_V1ALPHA1, Phases(stream=io.StringIO()), still_runs=lambda: None, timeout_s=READY_TIMEOUT_S
+    )
+    name = workspace["metadata"]["name"]
+    address = kubectl.get("service", name)["spec"]["clusterIP"]
+    expected = quickstart.summary["expected"]
+    assert ask_both(address, "tiny-phi3", "What is KAITO?") == Answers(chat=expected, completions=expected)
+    assert len(kubectl.get("nodeclaim")["items"]) == 2
+    kubectl.run("delete", "-f", str(SAMPLE_V1ALPHA1))
+    assert len(kubectl.get("nodeclaim")["items"]) == 1
 
 
 def test_chat_refuses_what_it_does_not_understand(quickstart: UserSession) -> None:
