@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from kaito_controller.kube.timestamps import parse_timestamp
 from kaito_controller.providers.local import host_network, images, machines, programs
 from kaito_controller.providers.local.addresses import AddressPlan
 from kaito_controller.providers.local.cluster import LocalCluster, owner_name
@@ -19,6 +22,7 @@ from local_cluster.problem import Problem
 PAUSE_IMAGE = "kaito.local/pause:1"
 _READY_S = 90
 _LOOK_EVERY_S = 0.3
+_NEVER = datetime.fromtimestamp(0, UTC)
 
 
 def prepare_network(state_dir: Path) -> AddressPlan:
@@ -85,8 +89,8 @@ def _wait_ready(kubectl: Kubectl, started: Sequence[Machine]) -> None:
     names = [f"node/{machine.spec.name}" for machine in started]
     deadline = time.monotonic() + _READY_S
     try:
-        # A wait on objects that are not there yet fails at once when it names several.
-        while len(_known(kubectl, names)) < len(names) and time.monotonic() < deadline:
+        # A Node outlives its machine's crash and stays Ready for a while: only what this start said counts.
+        while not _all_heard(kubectl, started) and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY_S)
         dns.wait(kubectl, _READY_S)
         kubectl.run("wait", "--for=condition=Ready", *names, f"--timeout={_READY_S}s")
@@ -97,8 +101,23 @@ def _wait_ready(kubectl: Kubectl, started: Sequence[Machine]) -> None:
         ) from error
 
 
-def _known(kubectl: Kubectl, names: Sequence[str]) -> list[str]:
-    return kubectl.run("get", *names, "--ignore-not-found", "--output=name").split()
+def _all_heard(kubectl: Kubectl, started: Sequence[Machine]) -> bool:
+    """Whether every machine's kubelet has written its Node's status since the machine started."""
+    heard = {node["metadata"]["name"]: _last_heartbeat(node) for node in kubectl.get("nodes")["items"]}
+    return all(heard.get(machine.spec.name, _NEVER) >= _started_at(machine) for machine in started)
+
+
+def _last_heartbeat(node: dict[str, Any]) -> datetime:
+    conditions = node.get("status", {}).get("conditions", [])
+    ready: dict[str, Any] = next((condition for condition in conditions if condition["type"] == "Ready"), {})
+    return parse_timestamp(ready["lastHeartbeatTime"]) if ready.get("lastHeartbeatTime") else _NEVER
+
+
+def _started_at(machine: Machine) -> datetime:
+    """When the machine's first process started, in whole seconds as Kubernetes writes times."""
+    booted_s = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if "btime" in line)
+    ticks = machine.process.started if machine.process else 0
+    return datetime.fromtimestamp(booted_s + ticks // os.sysconf("SC_CLK_TCK"), UTC)
 
 
 def _pack(folder: Path, name: str, program: Path) -> Path:
