@@ -61,6 +61,7 @@ class _Call:
     query: Mapping[str, str] | None = None
     body: Object | None = None
     content_type: str = "application/json"
+    accept: str = "application/json"
 
 
 class Transport(Protocol):
@@ -74,10 +75,13 @@ class Transport(Protocol):
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout_s: float = 30,
         retry: bool = True,
     ) -> Object:
         """One call. With `retry`, 429 and 5xx answers that carry Retry-After are waited out.
+
+        `accept` asks for another form of the answer, such as metadata alone or aggregated discovery.
 
         Raises:
             ApiError: the server refused.
@@ -91,6 +95,7 @@ class Transport(Protocol):
         path: str,
         *,
         query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
         idle_timeout_s: float | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open a long answer and yield its bytes as they come; the end of iteration is the end of the answer.
@@ -192,11 +197,12 @@ class AioTransport:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout_s: float = 30,
         retry: bool = True,
     ) -> Object:
         """One call, tried again when the server asks for it or when a read lost its connection."""
-        call = _Call(method=method, path=path, query=query, body=body, content_type=content_type)
+        call = _Call(method=method, path=path, query=query, body=body, content_type=content_type, accept=accept)
 
         async def attempt() -> Object:
             return await self._attempt(call, timeout_s)
@@ -221,12 +227,13 @@ class AioTransport:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
         idle_timeout_s: float | None = None,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a long answer on the sessions of watches."""
         await self.open()
         limits = self._library.timeout(total=None, sock_connect=5, sock_read=idle_timeout_s)
-        call = _Call(method=method, path=path, query=query)
+        call = _Call(method=method, path=path, query=query, accept=accept)
         response = await self._send(self._watches, call, limits, OPENING_S)
         try:
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
@@ -272,7 +279,7 @@ class AioTransport:
             call.method,
             self.host + call.path,
             query_params=dict(call.query) if call.query else None,
-            headers=self._headers(call.content_type),
+            headers=self._headers(call),
             body=call.body,
             _preload_content=False,
             _request_timeout=limits,
@@ -282,8 +289,8 @@ class AioTransport:
             self._metrics.requests.labels(str(response.status), call.method, self._host_label).inc()
         return response
 
-    def _headers(self, content_type: str) -> dict[str, str]:
-        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": self._user_agent}
+    def _headers(self, call: _Call) -> dict[str, str]:
+        headers = {"Accept": call.accept, "Content-Type": call.content_type, "User-Agent": self._user_agent}
         if self._credentials.authorization:
             headers["Authorization"] = self._credentials.authorization
         return headers

@@ -32,6 +32,7 @@ class Call:
     query: Mapping[str, str]
     body: Object | None = None
     content_type: str = ""
+    accept: str = "application/json"
 
     @property
     def is_watch(self) -> bool:
@@ -84,6 +85,7 @@ class ScriptedTransport:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout_s: float = 30,  # noqa: ARG002 - a scripted answer comes at once
         retry: bool = True,  # noqa: ARG002 - the script says what a retry would meet
     ) -> Object:
@@ -95,6 +97,7 @@ class ScriptedTransport:
             query=dict(query or {}),
             body=body,
             content_type=content_type,
+            accept=accept,
         )
         self.calls.append(call)
         await self.clock.sleep(0)
@@ -112,10 +115,12 @@ class ScriptedTransport:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
+        accept: str = "application/json",
         idle_timeout_s: float | None = None,  # noqa: ARG002 - silence is the script's to end
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open the next stream of the script."""
-        self.calls.append(Call(at=self.clock.monotonic(), method=method, path=path, query=dict(query or {})))
+        made = Call(at=self.clock.monotonic(), method=method, path=path, query=dict(query or {}), accept=accept)
+        self.calls.append(made)
         await self.clock.sleep(0)
         script = self.streams.popleft() if self.streams else Stream(stays=True)
         if isinstance(script, Exception):
