@@ -47,6 +47,12 @@ def operator_pid(state: Path) -> int:
     return pid
 
 
+def metrics_port(state: Path) -> int:
+    """The port of the operator's metrics, from the record of its start."""
+    port: int = json.loads((state / "operator.json").read_text())["metrics_port"]
+    return port
+
+
 def _writes(port: int) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
         text = response.read().decode()

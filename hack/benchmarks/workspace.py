@@ -6,16 +6,24 @@ out. The floor is the same children made by kubectl alone, in the same run.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
+import statistics
 import time
 from typing import Any
 
+import attrs
 from attrs import frozen
 from local_cluster.kubectl import Kubectl
 
+from benchmarks import idle
+from benchmarks.simulated_cluster import simulated_cluster
 from benchmarks.timeline import Watching
 
+RUNS = 5
+IDLE_S = 60.0
+FIGURES = ("apply_to_claim_s", "operator_s", "ready_s", "floor_s")
 WATCHES_START_S = 2.0
 """kubectl says nothing when its watch begins; this is several times what it takes."""
 
@@ -32,6 +40,42 @@ class Run:
     operator_s: float
     ready_s: float
     floor_s: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """It takes no options of its own."""
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Five Workspaces one after the other, then a minute of quiet."""
+    with simulated_cluster() as cluster:
+        operator = cluster.operator(
+            options.operator_python, "--controllers", "workspace,nodeclaim", "--provider", "kwok"
+        )
+        operator.ensure()
+        runs = [measure(cluster.kubectl, f"bench-{number}") for number in range(RUNS)]
+        quiet = idle.watch(idle.operator_pid(operator.state), idle.metrics_port(operator.state), IDLE_S)
+    return {
+        "runs": [attrs.asdict(run) for run in runs],
+        "median": {
+            **{name: round(statistics.median(getattr(run, name) for run in runs), 3) for name in FIGURES},
+            "ratio_to_floor": round(statistics.median(run.ready_s / run.floor_s for run in runs), 2),
+        },
+        "idle": attrs.asdict(quiet),
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the figures as a table."""
+    for name, value in result["median"].items():
+        print(f"{name:<20} {value:>10}  (median of {len(result['runs'])})")
+    quiet = result["idle"]
+    print(f"{'idle rss':<20} {quiet['rss_bytes'] / 2**20:>10.1f}  MiB")
+    print(f"{'idle cpu':<20} {quiet['cpu_s_per_minute']:>10}  s a minute")
+    due = quiet["lease_writes_due"]
+    print(
+        f"{'idle writes':<20} {quiet['writes']:>10g}  in {quiet['watched_s']:.0f} s, of which the Lease is due {due:g}"
+    )
 
 
 def workspace(name: str) -> dict[str, Any]:
