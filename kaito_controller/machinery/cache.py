@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from kaito_controller.kube.metadata import Object, key, resource_version, split_key
+from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
+from kaito_controller.machinery.consistency import StaleCacheError, Writes
 from kaito_controller.machinery.informer import Informer
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.resource_version import Written, is_comparable, is_older
+
+__all__ = ["Cache", "CacheSyncError", "StaleCacheError"]
 
 SYNC_TIMEOUT_S = 120.0
-WRITTEN_S = 60.0
-"""How long a write of our own is waited for. A watch that lags longer is broken, and repeating a write is harmless."""
 
 log = logger(__name__)
-
-
-class StaleCacheError(Exception):
-    """The cache does not show our own last write yet: look again in a moment."""
 
 
 class CacheSyncError(Exception):
@@ -41,7 +37,8 @@ class Cache:
         self._rng = rng or Random()  # noqa: S311 - spreads load, guards nothing
         self._informers: dict[tuple[Resource, str | None, str, str], Informer] = {}
         self._tasks: dict[Informer, asyncio.Task[None]] = {}
-        self._written: dict[tuple[Resource, str], Written] = {}
+        self._by_resource: dict[Resource, list[Informer]] = {}
+        self._writes = Writes(clock)
         self._is_started = False
 
     def informer(
@@ -67,6 +64,7 @@ class Cache:
                 rng=Random(self._rng.random()),  # noqa: S311 - spreads load, guards nothing
             )
             self._informers[identity] = informer
+            self._by_resource.setdefault(resource, []).append(informer)
             if self._is_started:
                 self._start(informer)
         return informer
@@ -104,28 +102,11 @@ class Cache:
 
     def written(self, resource: Resource, obj: Object) -> None:
         """Remember what a write of our own answered with, so that older reads can be told."""
-        version = resource_version(obj)
-        if not is_comparable(version):
-            return
-        identity = (resource, key(obj))
-        now = self._clock.monotonic()
-        known = self._written.get(identity)
-        if known is None or is_older(known.version, version):
-            self._written[identity] = Written(version, now)
-        for old in [each for each, write in self._written.items() if now - write.at > WRITTEN_S]:
-            del self._written[old]
+        self._writes.note(resource, obj)
 
     def is_stale(self, resource: Resource, key: str) -> bool:
         """Whether a cached read of this object would be older than our own last write to it (EX5)."""
-        write = self._written.get((resource, key))
-        if write is None:
-            return False
-        if self._clock.monotonic() - write.at <= WRITTEN_S and any(
-            _is_behind(informer, key, write) for informer in self._informers.values() if informer.resource == resource
-        ):
-            return True
-        del self._written[resource, key]
-        return False
+        return self._writes.is_ahead_of(self._by_resource.get(resource, ()), resource, key)
 
     def require_fresh(self, resource: Resource, key: str) -> None:
         """Raise unless the cache shows our own last write to this object.
@@ -138,17 +119,3 @@ class Cache:
 
     def _start(self, informer: Informer) -> None:
         self._tasks[informer] = asyncio.create_task(informer.run(), name=f"informer {informer.resource.plural}")
-
-
-def _is_behind(informer: Informer, key: str, write: Written) -> bool:
-    """Whether this informer should come to show the write and does not yet."""
-    namespace, _ = split_key(key)
-    if informer.namespace is not None and informer.namespace != namespace:
-        return False
-    obj = informer.store.get(key)
-    if obj is None and informer.is_filtered:
-        # Its selectors may keep the object out for good; only unfiltered informers tell of what is absent.
-        return False
-    if obj is not None and not write.is_newer_than(resource_version(obj)):
-        return False
-    return write.is_newer_than(informer.store.resource_version)
