@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import heapq
 import inspect
-import selectors
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,10 +27,11 @@ class VirtualClock:
     def __init__(self, start: datetime = EPOCH) -> None:
         self._start = start
         self._elapsed_s = 0.0
+        self._step_s = 0.0
 
     def now(self) -> datetime:
         """The wall clock in UTC."""
-        return self._start + timedelta(seconds=self._elapsed_s)
+        return self._start + timedelta(seconds=self._elapsed_s + self._step_s)
 
     def monotonic(self) -> float:
         """Seconds since the clock was made."""
@@ -50,42 +53,79 @@ class VirtualClock:
         """Put the clock forward to an instant of `monotonic`, exactly; never back."""
         self._elapsed_s = max(self._elapsed_s, instant)
 
+    def step_wall(self, seconds: float) -> None:
+        """Set the wall clock forward or, with a negative figure, back; `monotonic` does not notice."""
+        self._step_s += seconds
+
 
 class DeadlockError(RuntimeError):
     """Every task waits for something that nothing will bring about."""
 
 
-class _JumpingSelector(selectors.DefaultSelector):
-    """Where a loop would sleep until its next timer, puts the clock forward instead."""
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop in the time of a virtual clock, without a selector: it knows callbacks and timers only.
 
-    clock: VirtualClock
+    Each turn runs one callback. When none is ready, the clock jumps to the next timer.
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
-        if ready or (timeout is not None and timeout <= 0):
-            return ready
-        if timeout is None:
-            raise DeadlockError("virtual time: all tasks wait, and no timer is set")
-        self.clock.advance(timeout)
-        return ready
+    Args:
+        rng: draws which of the ready callbacks is next, so that code that leans on their order is found out; without
+            one they run in the order in which they became ready, as asyncio promises.
+    """
 
+    # BaseEventLoop's own: what is ready, and a heap of timers.
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _stopping: bool
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in the time of a virtual clock."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        selector = _JumpingSelector()
-        selector.clock = clock
-        self._virtual_clock = clock
-        super().__init__(selector)
+    def __init__(self, clock: VirtualClock, rng: Random | None = None) -> None:
+        super().__init__()
+        self.clock = clock
+        self._rng = rng
 
     def time(self) -> float:
         """The loop's clock, which its timers go by."""
-        return self._virtual_clock.monotonic()
+        return self.clock.monotonic()
+
+    def _run_once(self) -> None:
+        ready, timers = self._ready, self._scheduled
+        if not ready and not self._stopping:
+            self._drop_cancelled()
+            if not timers:
+                raise DeadlockError("virtual time: all tasks wait, and no timer is set")
+            self.clock.advance_to(timers[0].when())
+        now = self.clock.monotonic()
+        while timers and timers[0].when() <= now:
+            timer = heapq.heappop(timers)
+            timer._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - as BaseEventLoop itself does
+            ready.append(timer)
+        if ready:
+            handle = self._next()
+            if not handle.cancelled():
+                handle._run()  # noqa: SLF001 - a loop is what runs handles
+
+    def _next(self) -> asyncio.Handle:
+        """Take the callback to run now out of the ready ones, of which there is at least one."""
+        if self._rng is not None and len(self._ready) > 1:
+            self._ready.rotate(-int(self._rng.random() * len(self._ready)))
+        return self._ready.popleft()
+
+    def _drop_cancelled(self) -> None:
+        # Time must not jump to a timer that nobody waits for any more.
+        while self._scheduled and self._scheduled[0].cancelled():
+            heapq.heappop(self._scheduled)._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def _write_to_self(self) -> None:
+        """Nobody sleeps who would have to be woken."""
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """Cancelled timers are dropped when their time comes."""
 
 
-def run(scenario: Callable[[VirtualClock], Coroutine[Any, Any, T]]) -> T:
-    """Run a scenario in virtual time and return its result; a task that it leaves behind fails it."""
+def run(scenario: Callable[[VirtualClock], Coroutine[Any, Any, T]], rng: Random | None = None) -> T:
+    """Run a scenario in virtual time and return its result; a task that it leaves behind fails it.
+
+    With ``rng`` the order of ready callbacks is drawn, as `VirtualLoop` says.
+    """
     clock = VirtualClock()
 
     async def main() -> T:
@@ -94,7 +134,7 @@ def run(scenario: Callable[[VirtualClock], Coroutine[Any, Any, T]]) -> T:
         assert not left, f"tasks left behind: {left}"
         return result
 
-    with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock, rng)) as runner:
         return runner.run(main())
 
 
