@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks import workspace
+from benchmarks import workspace, workspaces
 
 
 class Benchmark(Protocol):
@@ -30,7 +30,7 @@ class Benchmark(Protocol):
         ...
 
 
-BENCHMARKS: Mapping[str, Benchmark] = {"workspace": workspace}
+BENCHMARKS: Mapping[str, Benchmark] = {"workspace": workspace, "workspaces": workspaces}
 
 
 def machine() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +13,8 @@ from attrs import define, field, frozen
 from local_cluster.kubectl import Kubectl
 
 TIMEOUT_S = 120.0
+WATCHES_START_S = 2.0
+"""kubectl says nothing when its watch begins; this is several times what it takes."""
 
 
 @frozen(kw_only=True)
@@ -61,6 +63,24 @@ class Watching:
                     return found
                 if not self._changed.wait(deadline - time.monotonic()):
                     raise TimeoutError(f"not seen in {TIMEOUT_S:.0f} s: {what}")
+
+    def last(self, names: Collection[str], holds: Callable[[Seen], bool], patience_s: float) -> float:
+        """The instant at which ``holds`` was first seen of the last of ``names``.
+
+        Raises TimeoutError, which names some of those missing, when that takes longer than ``patience_s``.
+        """
+        deadline = time.monotonic() + patience_s
+        missing, looked_at = set(names), 0
+        with self._changed:
+            while True:
+                for line in self.seen[looked_at:]:
+                    if line.name in missing and holds(line):
+                        missing.discard(line.name)
+                        if not missing:
+                            return line.at
+                looked_at = len(self.seen)
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise TimeoutError(f"not seen in {patience_s:.0f} s: {len(missing)}, of them {sorted(missing)[:3]}")
 
     def _read(self) -> None:
         if self._process is None or self._process.stdout is None:

@@ -17,16 +17,13 @@ import attrs
 from attrs import frozen
 from local_cluster.kubectl import Kubectl
 
-from benchmarks import idle
+from benchmarks import idle, process
 from benchmarks.simulated_cluster import simulated_cluster
-from benchmarks.timeline import Watching
+from benchmarks.timeline import WATCHES_START_S, Watching
 
 RUNS = 5
 IDLE_S = 60.0
 FIGURES = ("apply_to_claim_s", "operator_s", "ready_s", "floor_s")
-WATCHES_START_S = 2.0
-"""kubectl says nothing when its watch begins; this is several times what it takes."""
-
 READY = '{.status.conditions[?(@.type=="Ready")].status}'
 OWNER = "{.metadata.labels.kaito\\.sh/workspace}"
 SUCCEEDED = '{.status.conditions[?(@.type=="WorkspaceSucceeded")].status}'
@@ -54,7 +51,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
         operator.ensure()
         runs = [measure(cluster.kubectl, f"bench-{number}") for number in range(RUNS)]
-        quiet = idle.watch(idle.operator_pid(operator.state), idle.metrics_port(operator.state), IDLE_S)
+        quiet = idle.watch(process.operator_pid(operator.state), process.metrics_port(operator.state), IDLE_S)
     return {
         "runs": [attrs.asdict(run) for run in runs],
         "median": {

@@ -64,6 +64,10 @@ class Operator:
         record.write_text(json.dumps({"command": wanted, "health_port": health, "metrics_port": metrics}))
         self._wait_ready(processes, health)
 
+    def stop(self) -> None:
+        """Stop the operator; returns when it has ended."""
+        Processes(self.state).stop(NAME)
+
     def require_running(self) -> None:
         """Raise OperatorError, with its last words, when the operator has ended."""
         processes = Processes(self.state)
