@@ -58,6 +58,12 @@ class Metrics:
             ("name",),
             registry=registry,
         )
+        self.election_slow_path = Counter(
+            "leader_election_slowpath_total",
+            "Renewals that had to read the lease first.",
+            ("name",),
+            registry=registry,
+        )
 
     def _add_controller_families(self) -> None:
         registry, label = self.registry, ("controller",)
