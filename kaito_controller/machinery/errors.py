@@ -15,6 +15,10 @@ class ApiConnectionError(ConnectionError):
     """No answer came: the server was not reached, or went away before it had answered."""
 
 
+class ApiConnectionRefusedError(ApiConnectionError):
+    """Nothing listens there: the server is down, or not up yet."""
+
+
 class ApiConnectionLostError(ApiConnectionError):
     """The connection broke after the request was sent: whether it was carried out is not known."""
 
@@ -55,11 +59,13 @@ class ApiError(Exception):
     @classmethod
     def from_status(cls, status: Mapping[str, Any], http_status: int = 0, retry_after_s: float | None = None) -> Self:
         """The error that a decoded `Status` object tells of; `http_status` fills in where it has no code."""
-        details = status.get("details") or {}
-        if retry_after_s is None and details.get("retryAfterSeconds"):
-            retry_after_s = float(details["retryAfterSeconds"])
+        details, code = status.get("details"), status.get("code")
+        details = details if isinstance(details, dict) else {}
+        wanted = details.get("retryAfterSeconds")
+        if retry_after_s is None and isinstance(wanted, int | float) and wanted > 0:
+            retry_after_s = float(wanted)
         return cls(
-            int(status.get("code") or http_status or 500),
+            (code if isinstance(code, int) else 0) or http_status or 500,
             str(status.get("reason") or ""),
             str(status.get("message") or ""),
             details,
@@ -69,7 +75,8 @@ class ApiError(Exception):
     @property
     def causes(self) -> list[Mapping[str, Any]]:
         """`details.causes`: for an invalid object one entry per field, with `field`, `reason` and `message`."""
-        return list(self.details.get("causes") or ())
+        causes = self.details.get("causes")
+        return [cause for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
 
 
 def is_not_found(error: BaseException) -> bool:
@@ -107,6 +114,11 @@ def is_forbidden(error: BaseException) -> bool:
 def is_too_many_requests(error: BaseException) -> bool:
     """The server asks to come back later; for an eviction, a disruption budget said no."""
     return isinstance(error, ApiError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
+
+
+def is_internal(error: BaseException) -> bool:
+    """The server failed at its work, such as reading from an etcd without leader."""
+    return isinstance(error, ApiError) and error.reason == "InternalError"
 
 
 def is_too_large_resource_version(error: BaseException) -> bool:

@@ -32,6 +32,7 @@ from kaito_controller.machinery.credentials import Credentials
 from kaito_controller.machinery.errors import (
     ApiConnectionError,
     ApiConnectionLostError,
+    ApiConnectionRefusedError,
     ApiError,
     ApiTimeoutError,
     ConfigurationError,
@@ -316,6 +317,8 @@ class AioTransport:
         except (self._library.client_error, OSError) as error:
             if isinstance(error, self._library.disconnected) or getattr(error, "errno", None) in BROKEN:
                 raise ApiConnectionLostError(f"{what}: the connection broke ({error})") from error
+            if getattr(error, "errno", None) == errno.ECONNREFUSED:
+                raise ApiConnectionRefusedError(f"{what}: {error}") from error
             raise ApiConnectionError(f"{what}: {error or type(error).__name__}") from error
 
     @property

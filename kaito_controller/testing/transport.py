@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.errors import ApiConnectionError, ApiError
+from kaito_controller.machinery.errors import ApiConnectionRefusedError, ApiError
 
 
 @frozen(kw_only=True)
@@ -38,6 +38,11 @@ class Call:
     def is_watch(self) -> bool:
         """Whether it opened a watch."""
         return self.query.get("watch") == "true"
+
+    @property
+    def is_watch_list(self) -> bool:
+        """Whether it opened a watch that begins with everything that is there."""
+        return self.query.get("sendInitialEvents") == "true"
 
 
 Answer = Object | Exception | Callable[[Call], Object]
@@ -58,12 +63,14 @@ class ScriptedTransport:
     """Answers requests from `answers` and watches from `streams`, each in order, and writes down every call.
 
     When the script of streams has ended, further watches stay open and silent. When that of answers has ended, a
-    request is an error of the test.
+    request is an error of the test. Unless it `streams_lists`, a watch that asks for initial events is refused, as by
+    a server of before Kubernetes 1.34, and takes no stream of the script.
     """
 
     clock: Clock
     answers: deque[Answer] = field(factory=deque, converter=deque)
     streams: deque[Stream | Exception] = field(factory=deque, converter=deque)
+    streams_lists: bool = False
     calls: list[Call] = field(init=False, factory=list)
     open_streams: int = field(init=False, default=0)
 
@@ -74,8 +81,13 @@ class ScriptedTransport:
 
     @property
     def watches(self) -> list[Call]:
-        """The watches that were opened or tried."""
-        return [call for call in self.calls if call.is_watch]
+        """The watches that were opened or tried, but for those that asked for initial events."""
+        return [call for call in self.calls if call.is_watch and not call.is_watch_list]
+
+    @property
+    def watch_lists(self) -> list[Call]:
+        """The watches that asked for initial events."""
+        return [call for call in self.calls if call.is_watch_list]
 
     async def request(
         self,
@@ -122,6 +134,8 @@ class ScriptedTransport:
         made = Call(at=self.clock.monotonic(), method=method, path=path, query=dict(query or {}), accept=accept)
         self.calls.append(made)
         await self.clock.sleep(0)
+        if made.is_watch_list and not self.streams_lists:
+            raise ApiError(422, "Invalid", "sendInitialEvents: Forbidden: the WatchList feature gate is off")
         script = self.streams.popleft() if self.streams else Stream(stays=True)
         if isinstance(script, Exception):
             raise script
@@ -185,6 +199,12 @@ def gone(message: str = "too old resource version") -> ApiError:
     return ApiError(410, "Expired", message)
 
 
-def refused() -> ApiConnectionError:
+def refused() -> ApiConnectionRefusedError:
     """What a server that is not running answers."""
-    return ApiConnectionError("connection refused")
+    return ApiConnectionRefusedError("connection refused")
+
+
+def initial_events_end(resource: Resource, version: str, marked: str = "true") -> bytes:
+    """The BOOKMARK that tells a WatchList that everything has been sent."""
+    head = {"resourceVersion": version, "annotations": {"k8s.io/initial-events-end": marked}}
+    return event("BOOKMARK", {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": head})
