@@ -9,16 +9,20 @@ from typing import Any
 from attrs import frozen
 
 from kaito_controller.kube.core import PODS
-from kaito_controller.kube.metadata import Object, resource_version
+from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.metadata import name as name_of
 from kaito_controller.kube.metadata import namespace as namespace_of
 from kaito_controller.kube.resource import Resource
+from kaito_controller.machinery.errors import ApiError
 from kaito_controller.machinery.transport import Transport
 
 APPLY = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
 PAGE_SIZE = 500
 """Objects per page of a list, as client-go asks for."""
+METADATA_KIND, METADATA_API_VERSION = "PartialObjectMetadata", "meta.k8s.io/v1"
+"""What the API server calls an object that it stripped of all but its metadata."""
+WHOLE = "application/json"
 
 
 @frozen(kw_only=True)
@@ -80,8 +84,12 @@ class Client:
         limit: int = 0,
         continue_token: str = "",
         timeout_s: float = 60.0,
+        metadata_only: bool = False,
     ) -> Page:
-        """One request of a list. A continue token replaces the resource version, as the server demands (RF3)."""
+        """One request of a list. A continue token replaces the resource version, as the server demands (RF3).
+
+        With `metadata_only` the server sends nothing but `metadata` of each object; kind and apiVersion are filled in.
+        """
         query = selectors(label_selector, field_selector)
         if limit:
             query["limit"] = str(limit)
@@ -89,7 +97,13 @@ class Client:
             query["continue"] = continue_token
         elif resource_version:
             query["resourceVersion"] = resource_version
-        answer = await self.transport.request("GET", resource.path(namespace), query=query, timeout_s=timeout_s)
+        answer = await self.transport.request(
+            "GET",
+            resource.path(namespace),
+            query=query,
+            accept=_metadata_of(f"{METADATA_KIND}List") if metadata_only else WHOLE,
+            timeout_s=timeout_s,
+        )
         return _page(resource, answer)
 
     def watch(
@@ -101,13 +115,22 @@ class Client:
         field_selector: str = "",
         resource_version: str = "",
         timeout_s: int = 300,
+        initial_events: bool = False,
+        metadata_only: bool = False,
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Open a watch with bookmarks. The stream is bytes as they arrive, one JSON event per line."""
+        """Open a watch with bookmarks. The stream is bytes as they arrive, one JSON event per line.
+
+        With `initial_events` it begins with all objects that are there, at the version or later, and a bookmark that
+        says so (WL1). With `metadata_only` its objects are `PartialObjectMetadata`.
+        """
         query = selectors(label_selector, field_selector)
         query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(timeout_s)}
         if resource_version:
             query["resourceVersion"] = resource_version
-        return self.transport.stream("GET", resource.path(namespace), query=query)
+        if initial_events:
+            query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        accept = _metadata_of(METADATA_KIND) if metadata_only else WHOLE
+        return self.transport.stream("GET", resource.path(namespace), query=query, accept=accept)
 
     async def create(self, resource: Resource, body: Object) -> Object:
         """Create an object in the namespace that its metadata names."""
@@ -184,16 +207,37 @@ def _path(resource: Resource, body: Object, subresource: str) -> str:
     return resource.path(namespace_of(body) or None, name_of(body), subresource or None)
 
 
-def _page(resource: Resource, answer: Object) -> Page:
-    """Decode a list. Its items come without kind and apiVersion, so they are filled in."""
-    head = answer.get("metadata") or {}
-    items: list[Object] = answer.get("items") or []
-    for item in items:
-        item.setdefault("apiVersion", resource.api_version)
-        item.setdefault("kind", resource.kind)
+def _metadata_of(kind: str) -> str:
+    group, version = METADATA_API_VERSION.split("/")
+    return f"application/json;as={kind};g={group};v={version}"
+
+
+def _page(resource: Resource, answer: Any) -> Page:
+    """Decode a list. Its items come without kind and apiVersion, or as bare metadata, so both are filled in.
+
+    An answer without items is no empty list: taken for one, it would tell a cache that everything is gone.
+    """
+    kind = answer.get("kind") if isinstance(answer, dict) else None
+    items = answer.get("items", ...) if isinstance(answer, dict) else ...
+    if kind == "Table" or not isinstance(items, list | None):
+        found = f"a {kind}" if kind else "something else"
+        raise ApiError(200, "InvalidAnswer", f"{resource.kind}: the server answered with {found} instead of a list")
+    for item in items or ():
+        if isinstance(item, dict):
+            _fill_in_kind(item, resource)
+    head = answer.get("metadata")
+    head = head if isinstance(head, dict) else {}
+    remaining = head.get("remainingItemCount")
     return Page(
-        items=items,
-        resource_version=resource_version(answer),
+        items=items or [],
+        resource_version=str(head.get("resourceVersion") or ""),
         continue_token=str(head.get("continue") or ""),
-        remaining=int(head.get("remainingItemCount") or 0),
+        remaining=remaining if isinstance(remaining, int) else 0,
     )
+
+
+def _fill_in_kind(item: Object, resource: Resource) -> None:
+    if item.get("kind", METADATA_KIND) == METADATA_KIND:
+        item["apiVersion"], item["kind"] = resource.api_version, resource.kind
+    else:
+        item.setdefault("apiVersion", resource.api_version)
