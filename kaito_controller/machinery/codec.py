@@ -1,45 +1,132 @@
-"""Bytes to objects and back: JSON, and the line framing of watch streams."""
+"""Bytes to objects and back: JSON, and the line framing of watch streams.
+
+Objects are decoded by orjson when it is installed, else by msgspec, else by the standard library. `KAITO_JSON` (`json`,
+`orjson` or `msgspec`) forces one, for tests and measurements. All three refuse the same inputs, so nothing above
+depends on which one is there; they differ on whole numbers beyond 64 bits, which Kubernetes has none of.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from json.decoder import JSONDecoder
 from typing import Any
+
+FORCED_BY = "KAITO_JSON"
+LINE_LIMIT = 64 * 2**20
+"""Bytes that a line may have. etcd takes requests of 1.5 MiB by default, so a real event has a few MiB at most; what
+goes on for longer is no watch stream, and would only eat memory."""
+
+Decode = Callable[[bytes], Any]
 
 
 def loads(data: bytes | str) -> Any:
     """Decode one JSON value.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, no UTF-8, has half a surrogate pair in a string, or nests too deep to be read.
     """
-    return json.loads(data)
+    try:
+        return _decode(data if isinstance(data, bytes) else data.encode())
+    except RecursionError as error:
+        raise ValueError("JSON: nested too deep to be read") from error
 
 
 def dumps(value: Any) -> bytes:
-    """Encode a value as compact UTF-8 JSON."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """Encode a value as compact UTF-8 JSON.
+
+    Raises:
+        ValueError: a string has half a surrogate pair, or a number is NaN or infinite.
+    """
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def decoder(forced: str = "") -> tuple[str, Decode]:
+    """The decoder to use and its name: the forced one, else the fastest that is installed.
+
+    Raises:
+        ValueError: there is no decoder of the forced name, or it is not installed.
+    """
+    known: dict[str, Callable[[], Decode]] = {"orjson": _orjson, "msgspec": _msgspec, "json": _standard}
+    if forced and forced not in known:
+        raise ValueError(f"{FORCED_BY}: must be one of {', '.join(sorted(known))}, found {forced!r}; or leave it unset")
+    name = forced or next(name for name in known if find_spec(name) is not None)
+    if find_spec(name) is None:
+        raise ValueError(f"{FORCED_BY}: asks for {name}, which is not installed; install it, or leave it unset")
+    return name, known[name]()
+
+
+def _orjson() -> Decode:
+    decode: Decode = import_module("orjson").loads
+    return decode
+
+
+def _msgspec() -> Decode:
+    decode: Decode = import_module("msgspec.json").Decoder().decode
+    return decode
+
+
+def _standard() -> Decode:
+    decode = JSONDecoder(parse_constant=_refuse_constant).decode
+
+    def strictly(data: bytes) -> Any:
+        # json.loads would let encoded surrogates pass, and with them strings that cannot be sent back.
+        value = decode(data.decode())
+        if b"\\ud" in data or b"\\uD" in data:
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+
+    return strictly
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"JSON: {name} is no JSON number")
 
 
 class LineSplitter:
-    """Cuts a byte stream into lines of any length, copying each byte at most twice.
+    """Cuts a byte stream into lines, copying each byte at most twice.
 
-    Stream readers of asyncio and aiohttp refuse lines above a limit, and an object may be megabytes.
+    Stream readers of asyncio and aiohttp refuse lines above 64 KiB and a few MiB, and an object may be larger.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LINE_LIMIT) -> None:
+        self._limit = limit
         self._parts: list[bytes] = []
+        self._pending = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that this chunk completes, without their newline; blank ones are left out."""
+        """The lines that this chunk completes, without their newline; blank ones are left out.
+
+        Raises:
+            ValueError: the line that has not ended yet is above the limit.
+        """
         head, *rest = chunk.split(b"\n")
-        self._parts.append(head)
         if not rest:
+            self._keep(head)
             return []
-        lines = [b"".join(self._parts), *rest[:-1]]
-        self._parts = [rest[-1]]
-        return [line for line in lines if line.strip()]
+        if self._parts:
+            self._parts.append(head)
+            head = b"".join(self._parts)
+            self._parts, self._pending = [], 0
+        last = rest.pop()
+        if last:
+            self._keep(last)
+        return [line for line in (head, *rest) if line and not line.isspace()]
+
+    def _keep(self, part: bytes) -> None:
+        self._parts.append(part)
+        self._pending += len(part)
+        if self._pending > self._limit:
+            raise ValueError(f"line: must have at most {self._limit} bytes, found {self._pending} and no end")
 
     @property
     def pending(self) -> int:
         """Bytes of a line that has not ended yet."""
-        return sum(len(part) for part in self._parts)
+        return self._pending
+
+
+DECODER, _decode = decoder(os.environ.get(FORCED_BY, ""))
+"""The name of the decoder in use."""
