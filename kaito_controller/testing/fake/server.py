@@ -1,0 +1,162 @@
+"""The fake API server itself: no sockets, no threads, its time and its chance handed in."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from kaito_controller.kube.core import NAMESPACES
+from kaito_controller.kube.metadata import Object, name, namespace
+from kaito_controller.kube.resource import Resource
+from kaito_controller.machinery.clock import Clock
+from kaito_controller.testing.fake import kinds, status
+from kaito_controller.testing.fake.deleting import Deleting
+from kaito_controller.testing.fake.kinds import Kind
+from kaito_controller.testing.fake.reading import Listed, Reading
+from kaito_controller.testing.fake.request import Request, Response
+from kaito_controller.testing.fake.routes import Target, target
+from kaito_controller.testing.fake.status import RefusalError
+from kaito_controller.testing.fake.storage import Storage
+from kaito_controller.testing.fake.watching import Watching
+from kaito_controller.testing.fake.writing import MERGE, Writing
+
+NAMESPACES_AT_FIRST = ("default", "kube-node-lease", "kube-public", "kube-system")
+
+
+class FakeServer:
+    """An API server that keeps its objects in memory and behaves as kube-apiserver 1.37 does, as far as it is told.
+
+    Every kind of `kube.core` is served from the start; `serve` adds custom ones. `requests` is the log of what was
+    asked, in order. Objects handed out by the seed helpers are the stored ones: read only.
+    """
+
+    def __init__(self, clock: Clock, rng: random.Random | None = None) -> None:
+        self.clock = clock
+        self.rng = rng or random.Random(1)  # noqa: S311 - names and timeouts of a fake
+        self.kinds = kinds.standard()
+        self.storage = Storage(clock)
+        self.requests: list[Request] = []
+        self._reading = Reading(self.storage)
+        self._writing = Writing(clock=clock, rng=self.rng, storage=self.storage)
+        self._deleting = Deleting(clock=clock, storage=self.storage)
+        self._watching = Watching(clock=clock, rng=self.rng, storage=self.storage)
+        for space in NAMESPACES_AT_FIRST:
+            self.create(NAMESPACES, {"metadata": {"name": space}})
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; refusals are answers, too."""
+        self.requests.append(request)
+        self.storage.tick()
+        try:
+            return await self._answer(target(self.kinds, request.path), request)
+        except RefusalError as refusal:
+            return Response(status=refusal.code, body=refusal.body, headers=refusal.headers)
+
+    def serve(self, *resources: Resource | Kind) -> None:
+        """Serve further kinds from now on; a bare resource is served as a custom one with a status subresource."""
+        for resource in resources:
+            self.kinds.add(resource if isinstance(resource, Kind) else kinds.plain(resource))
+
+    def compact(self) -> None:
+        """Forget every version but the current: older pages, exact lists and watches are answered with 410."""
+        self.storage.compact()
+
+    def cut_watches(self) -> None:
+        """End every open watch without a word, as a server does that goes down."""
+        for watch in list(self._watching.opened):
+            watch.end()
+
+    def expire_watches(self) -> None:
+        """Forget the history, and tell every open watch in its stream that its version is too old."""
+        self.compact()
+        for watch in list(self._watching.opened):
+            watch.fail(status.too_old(self.storage.revision - 1, self.storage.revision))
+
+    @property
+    def open_watches(self) -> int:
+        """How many watches are open."""
+        return sum(not watch.ended for watch in self._watching.opened)
+
+    def create(self, resource: Resource, obj: Object) -> Object:
+        """Create an object as if a client had, and its namespace when that is missing."""
+        space = namespace(obj)
+        if space and space not in self.storage.collection("namespaces").objects:
+            self.create(NAMESPACES, {"metadata": {"name": space}})
+        return self._writing.create(self._target(resource, space), obj, _seed("POST"))
+
+    def update(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
+        """Replace an object as if a client had; without a resourceVersion, whatever it is by now."""
+        found = self._target(resource, namespace(obj), name(obj), subresource)
+        old = self._reading.current(found)
+        return self._writing.replace(found, old, obj, _seed("PUT"))
+
+    def patch(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None,
+        patch: Object,
+        subresource: str = "",
+    ) -> Object:
+        """Merge into an object as if a client had."""
+        found = self._target(resource, namespace or "", name, subresource)
+        return self._writing.patch(found, patch, _seed("PATCH", MERGE))
+
+    def delete(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+        """Delete an object as if a client had."""
+        return self._deleting.delete(self._target(resource, namespace or "", name), None, _seed("DELETE"))
+
+    def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+        """The object as it is stored; raises a `RefusalError` 404 when it is not there."""
+        return self._reading.current(self._target(resource, namespace or "", name))
+
+    def objects(self, resource: Resource) -> list[Object]:
+        """Every object of a kind as it is stored, sorted by key."""
+        collection = self.storage.collection(self.kinds.of(resource).group_resource)
+        return [collection.objects[key] for key in collection.keys]
+
+    def _target(self, resource: Resource, space: str, name: str = "", subresource: str = "") -> Target:
+        return Target(kind=self.kinds.of(resource), namespace=space, name=name, subresource=subresource)
+
+    async def _answer(self, where: Target, request: Request) -> Response:
+        match request.method, bool(where.name):
+            case "GET", named:
+                return await self._read(where, request, named=named)
+            case "POST", False:
+                return Response(status=201, body=self._writing.create(where, request.body, request))
+            case "PUT", True:
+                obj, new = self._writing.update(where, request.body, request)
+                return Response(status=201 if new else 200, body=obj)
+            case "PATCH", True:
+                return Response(body=self._writing.patch(where, request.body, request))
+            case "DELETE", True:
+                return Response(body=self._deleting.delete(where, request.body, request))
+            case "DELETE", False:
+                deleted = self._deleting.delete_collection(where, request.body, request)
+                return Response(body=self._list(where, Listed(items=deleted, version=self.storage.revision)))
+        raise status.method_not_allowed()
+
+    async def _read(self, where: Target, request: Request, *, named: bool) -> Response:
+        if request.is_watch:
+            return Response(stream=await self._watching.open(where, request))
+        if named:
+            return Response(body=await self._reading.get(where, request))
+        return Response(body=self._list(where, await self._reading.list(where, request)))
+
+    def _list(self, where: Target, listed: Listed) -> Object:
+        head: dict[str, Any] = {"resourceVersion": str(listed.version)}
+        if listed.next_page:
+            head["continue"] = listed.next_page
+        if listed.remaining is not None:
+            head["remainingItemCount"] = listed.remaining
+        resource = where.resource
+        return {
+            "kind": resource.list_kind,
+            "apiVersion": resource.api_version,
+            "metadata": head,
+            "items": listed.items,
+        }
+
+
+def _seed(method: str, content_type: str = "application/json") -> Request:
+    return Request(method=method, path="", content_type=content_type, user_agent="seed")

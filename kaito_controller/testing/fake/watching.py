@@ -1,0 +1,117 @@
+"""Opening a watch: where it begins, and what it is told first."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from kaito_controller.machinery.clock import Clock
+from kaito_controller.testing.fake import status
+from kaito_controller.testing.fake.reading import NOT_OLDER_THAN, version_of
+from kaito_controller.testing.fake.request import Request
+from kaito_controller.testing.fake.routes import Target
+from kaito_controller.testing.fake.selectors import Selection, selection
+from kaito_controller.testing.fake.status import Cause, RefusalError
+from kaito_controller.testing.fake.storage import Collection, Storage
+from kaito_controller.testing.fake.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIN_REQUEST_TIMEOUT_S = 1800
+"""A watch that names no timeout lasts this long, times a factor between 1 and 2."""
+
+
+@frozen(kw_only=True)
+class Watching:
+    """Opens watches on the storage."""
+
+    clock: Clock
+    rng: random.Random
+    storage: Storage
+    opened: list[Watch] = field(factory=list)
+
+    async def open(self, target: Target, request: Request) -> Watch:
+        """A watch from the version that the request names. What cannot be served is told in the stream."""
+        selected = selection(target.kind, target.namespace, target.name, request.query)
+        check_watch_options(request)
+        version = version_of(request)
+        initial = request.query.get("sendInitialEvents")
+        collection = self.storage.collection(target.kind.group_resource)
+        try:
+            if initial == "true":
+                await self.storage.wait_for(version)
+            watch = self._begun(target, selected, collection, version, initial)
+        except RefusalError as refusal:
+            watch = self._watch(target, selected, collection, 0)
+            watch.fail(refusal)
+            return watch
+        bookmarks = request.query.get("allowWatchBookmarks") in {"true", "1"}
+        if initial == "true" and bookmarks:
+            watch.send_bookmark(initial_events_end=True)
+        watch.open(self._timeout_s(request), bookmarks=bookmarks)
+        self.opened[:] = [open_one for open_one in self.opened if not open_one.ended]
+        self.opened.append(watch)
+        return watch
+
+    def _begun(
+        self, target: Target, selected: Selection, collection: Collection, version: int, initial: str | None
+    ) -> Watch:
+        """A watch with everything that it has to be told at once."""
+        now = self.storage.revision
+        if initial == "true" or (not version and initial is None):
+            watch = self._watch(target, selected, collection, now)
+            for key in collection.keys:
+                if selected.matches(collection.objects[key]):
+                    watch.send("ADDED", collection.objects[key])
+            return watch
+        start = version or now
+        if start < collection.watched_from:
+            raise status.too_old(start, collection.watched_from)
+        watch = self._watch(target, selected, collection, start)
+        for change in collection.since(start):
+            watch.offer(change)
+        return watch
+
+    def _watch(self, target: Target, selected: Selection, collection: Collection, after: int) -> Watch:
+        return Watch(
+            clock=self.clock,
+            resource=target.resource,
+            collection=collection,
+            selection=selected,
+            revision=lambda: self.storage.revision,
+            after=after,
+        )
+
+    def _timeout_s(self, request: Request) -> float:
+        text = request.query.get("timeoutSeconds", "")
+        if text and not text.isdigit():
+            raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        return float(text or 0) or MIN_REQUEST_TIMEOUT_S * (1 + self.rng.random())
+
+
+def check_watch_options(request: Request) -> None:
+    """Refuse what cannot be combined in a watch."""
+    wrong = list(_contradictions(request))
+    if wrong:
+        raise status.invalid("meta.k8s.io", "ListOptions", "", wrong)
+
+
+def _contradictions(request: Request) -> Iterator[Cause]:
+    match, initial = request.query.get("resourceVersionMatch", ""), request.query.get("sendInitialEvents")
+    if initial is not None and match != NOT_OLDER_THAN:
+        yield _forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    if match and initial is None:
+        yield _forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+    if match and match != NOT_OLDER_THAN:
+        yield Cause(
+            field="resourceVersionMatch",
+            reason="FieldValueNotSupported",
+            message=f'Unsupported value: "{match}": supported values: "NotOlderThan"',
+        )
+
+
+def _forbidden(why: str) -> Cause:
+    return Cause(field="resourceVersionMatch", reason="FieldValueForbidden", message=f"Forbidden: {why}")
