@@ -97,9 +97,14 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
-    async def wait(self) -> None:
-        """Take a token, waiting for it in turn when there is none."""
+    def reserve(self) -> float:
+        """Take the next token, even one that is not there yet, and say in how many seconds it will be."""
         self._refill()
         self._tokens -= 1
-        if self._tokens < 0:
-            await self.clock.sleep(-self._tokens / self.rate)
+        return max(0.0, -self._tokens / self.rate)
+
+    async def wait(self) -> None:
+        """Take a token, waiting for it in turn when there is none."""
+        seconds = self.reserve()
+        if seconds > 0:
+            await self.clock.sleep(seconds)

@@ -150,7 +150,7 @@ async def test_metrics_follow_the_queue(clock: VirtualClock) -> None:
 
     queue.add("a")
     queue.add("b")
-    assert registry.get_sample_value("workqueue_depth", labels | {"priority": ""}) == 2
+    assert registry.get_sample_value("workqueue_depth", labels | {"priority": "0"}) == 2
     await clock.sleep(3)
     item = await queue.get()
     await clock.sleep(4)
