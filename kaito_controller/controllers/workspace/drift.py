@@ -39,6 +39,9 @@ def drift(desired: Object, live: Mapping[str, Any]) -> str | None:
 
 
 def _difference(desired: Any, live: Any, path: str) -> str | None:
+    # Most subtrees are the same: the interpreter finds that out many times faster than the walk below.
+    if desired == live:
+        return None
     if isinstance(desired, Mapping):
         return _map_difference(desired, live, path)
     if isinstance(desired, Sequence) and not isinstance(desired, str):
@@ -81,7 +84,7 @@ def _merge_key(items: Sequence[Any]) -> str | None:
 
 def _same_value(desired: Any, live: Any) -> bool:
     """Equal, or equal to the API server: it drops empty values and rewrites quantities ("1024Mi" is "1Gi")."""
-    if desired == live or (live is None and not desired):
+    if live is None and not desired:
         return True
     if isinstance(desired, str | int) and isinstance(live, str | int):
         try:
