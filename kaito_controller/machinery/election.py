@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.heartbeat import die
-from kaito_controller.machinery.leaderelection import LeaderElector, LeadershipLostError
+from kaito_controller.machinery.leaderelection import Callbacks, LeaderElector, LeadershipLostError
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.transport import Transport
 
@@ -43,6 +43,7 @@ class ElectionThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = threading.Event()
         self._main: asyncio.Task[None] | None = None
+        self._elector: LeaderElector | None = None
         self._is_leading = False
 
     async def acquire(self) -> None:
@@ -75,6 +76,19 @@ class ElectionThread:
                 loop.call_soon_threadsafe(main.cancel)
         await asyncio.to_thread(thread.join, JOIN_S)
 
+    def check(self) -> str:
+        """A health check: what is wrong with a leader that has not ended although its lease is long over (LE11)."""
+        return self._elector.check() if self._elector is not None else ""
+
+    def may_write(self) -> bool:
+        """Whether guarded work may still write; any thread may ask.
+
+        Not for a leader past its renew deadline: a process that was stopped for a while and goes on would otherwise
+        write before its election thread has had a turn to end it.
+        """
+        elector = self._elector
+        return not self._is_leading or elector is None or elector.clock.monotonic() < elector.leads_until
+
     def _run(self, tell: Callable[[BaseException | None], None]) -> None:
         try:
             asyncio.run(self._contend(tell))
@@ -91,23 +105,30 @@ class ElectionThread:
 
     async def _contend(self, tell: Callable[[BaseException | None], None]) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
-        transport = self._make_transport()
-        elector = self._make_elector(Client(transport))
-        try:
-            if self._stopping.is_set():
-                return
-            await elector.acquire()
+
+        async def lead() -> None:
             self._is_leading = True
             tell(None)
-            await elector.hold()
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            await elector.release()
-            raise
+            await asyncio.Event().wait()
+
+        transport = self._make_transport()
+        try:
+            self._elector = self._make_elector(Client(transport))
+            if not self._stopping.is_set():
+                await self._elector.run(
+                    Callbacks(on_started_leading=lead, on_stopped_leading=self._stopped, on_new_leader=_announce)
+                )
         finally:
             await transport.close()
+
+    def _stopped(self) -> None:
+        # One that lost the lease stays marked as a leader, so that it may not write in the moments it has left.
+        if self._stopping.is_set():
+            self._is_leading = False
+
+
+def _announce(identity: str) -> None:
+    log.info("a new leader is seen", leader=identity or "nobody")
 
 
 def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:

@@ -13,6 +13,7 @@ from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.election import ElectionThread
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
+from kaito_controller.machinery.fence import FencedError, FencedTransport
 from kaito_controller.machinery.leaderelection import Durations, LeaderElector
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.transport import ScriptedTransport
@@ -61,8 +62,9 @@ def election_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "leader election"]
 
 
+@pytest.mark.scenario("LE8")
 async def test_a_release_gives_the_lease_up_and_ends_the_thread() -> None:
-    """LE8: the holder is empty, the connections are closed, and nothing was reported as lost."""
+    """The holder is empty, the connections are closed, and nothing was reported as lost."""
     transport, lost = OneLease(RealClock()), list[str]()
     election = thread_on(transport, lost)
     await election.acquire()
@@ -73,8 +75,9 @@ async def test_a_release_gives_the_lease_up_and_ends_the_thread() -> None:
     assert (lost, election_threads(), transport.is_closed) == ([], [], True)
 
 
+@pytest.mark.scenario("LE9")
 async def test_a_lost_lease_is_reported_once_even_while_the_main_loop_is_stuck() -> None:
-    """LE9, design 10: the thread needs no turn of the main loop to end the process."""
+    """The thread needs no turn of the main loop to end the process."""
     transport, lost = OneLease(RealClock()), list[str]()
     election = thread_on(transport, lost)
     await election.acquire()
@@ -88,8 +91,9 @@ async def test_a_lost_lease_is_reported_once_even_while_the_main_loop_is_stuck()
     await election.release()
 
 
+@pytest.mark.scenario("LE7", "LE8", "MG4")
 async def test_a_release_before_the_lease_was_won_ends_the_thread() -> None:
-    """MG4: whoever stops contending leaves no thread and no lease behind."""
+    """Whoever stops contending leaves no thread and no lease behind."""
     transport, lost = OneLease(RealClock()), list[str]()
     transport.lease = {
         "metadata": {"resourceVersion": "1"},
@@ -103,6 +107,7 @@ async def test_a_release_before_the_lease_was_won_ends_the_thread() -> None:
     assert (election_threads(), lost, transport.lease["spec"]["holderIdentity"]) == ([], [], "x")
 
 
+@pytest.mark.scenario("LE9")
 async def test_what_stops_the_thread_from_contending_is_raised() -> None:
     """A transport that cannot be made ends the wait for leadership with its own error."""
 
@@ -113,3 +118,32 @@ async def test_what_stops_the_thread_from_contending_is_raised() -> None:
     with pytest.raises(RuntimeError, match="no such file"):
         await election.acquire()
     await election.release()
+
+
+@pytest.mark.scenario("LE9")
+async def test_a_leader_past_its_deadline_may_not_write() -> None:
+    """A process that was frozen meanwhile finds its lease over: reads go through, writes do not, and it is reported."""
+    transport, lost = OneLease(RealClock()), list[str]()
+    election = thread_on(transport, lost)
+    assert election.may_write()
+    await election.acquire()
+    fenced = FencedTransport(transport, election.may_write)
+    assert (election.may_write(), election.check()) == (True, "")
+    await fenced.request("PUT", "/lease", body=transport.lease)
+    transport.is_cut = True
+    for thread in threading.enumerate():
+        if thread.name == "leader election":
+            thread.join(5)
+    transport.is_cut = False
+    assert (len(lost), election.may_write()) == (1, False)
+    assert await fenced.request("GET", "/lease") == transport.lease
+    with pytest.raises(FencedError, match="PUT /lease: not sent"):
+        await fenced.request("PUT", "/lease", body=transport.lease)
+
+
+async def test_who_gave_the_lease_up_may_write_the_last_events() -> None:
+    """EV7: what is sent after the election has ended is no work of a leader."""
+    election = thread_on(OneLease(RealClock()), [])
+    await election.acquire()
+    await election.release()
+    assert election.may_write()
