@@ -33,8 +33,14 @@ def key(obj: Mapping[str, Any]) -> str:
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """`(namespace, name)` of a key; the namespace is empty for a cluster-scoped object."""
+    """`(namespace, name)` of a key; the namespace is empty for a cluster-scoped object.
+
+    Raises:
+        ValueError: there is more than one slash.
+    """
     space, _, last = key.rpartition("/")
+    if "/" in space:
+        raise ValueError(f"key: must be namespace/name or name; found {key!r} with more than one slash")
     return space, last
 
 

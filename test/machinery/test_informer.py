@@ -15,8 +15,9 @@ from kaito_controller.kube.metadata import Object, key, resource_version
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.informer import LAST_APPLIED, Informer
+from kaito_controller.machinery.informer import Informer
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.transform import LAST_APPLIED
 from kaito_controller.testing.clock import VirtualClock, cancelled, run, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, Stream, error, event, gone, listing, obj, refused
 
