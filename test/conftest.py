@@ -1,4 +1,4 @@
-"""For every suite: a test that configures logging does so for itself alone."""
+"""For every suite: a test that configures logging does so for itself alone, and no test changes what a cache holds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+
+from kaito_controller.machinery.mutation import VARIABLE, MutationDetector
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +20,14 @@ def logging_as_it_was() -> Iterator[None]:
     structlog.reset_defaults()
     root.handlers[:] = [*handlers]
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def mutation_detectors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[MutationDetector]]:
+    """Watch every cache that the test makes, here and in processes that it starts; fail it when an object changed."""
+    made: list[MutationDetector] = []
+    monkeypatch.setenv(VARIABLE, "true")
+    monkeypatch.setattr(MutationDetector, "census", made)
+    yield made
+    for detector in made:
+        detector.verify()
