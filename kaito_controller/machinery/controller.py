@@ -1,193 +1,219 @@
-"""A controller: watches become requests, workers have them reconciled, failures come back later."""
+"""A controller: feeds make requests, workers have them reconciled, failures come back later."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
-from uuid import uuid4
+from random import Random
+from typing import Final
 
-import structlog
-
-from kaito_controller.machinery.backoff import ItemBackoff
-from kaito_controller.machinery.cache import Cache, StaleCacheError
+from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.errors import ApiConnectionError, ApiError, is_conflict
-from kaito_controller.machinery.event import Event
-from kaito_controller.machinery.informer import Registration
+from kaito_controller.machinery.feed import Feed, WatchFeed
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import ControllerMetrics, Metrics
+from kaito_controller.machinery.ratelimit import RateLimiter
 from kaito_controller.machinery.request import Reconciler, Request, Result, TerminalError
 from kaito_controller.machinery.source import Watch
-from kaito_controller.machinery.workqueue import QueueShutDown, WorkQueue
+from kaito_controller.machinery.worker import Worker
+from kaito_controller.machinery.workqueue import WorkQueue
 
-__all__ = ["Controller", "Reconciler", "Request", "Result", "TerminalError"]
+__all__ = ["Controller", "FeedSyncError", "Reconciler", "Request", "Result", "TerminalError"]
 
-RECONCILE_TIMEOUT_S = 120.0
-DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RecursionError, TypeError)
-"""Exceptions that a correct reconciler does not raise: Go would have panicked."""
+RECONCILE_TIMEOUT_S: Final = 120.0
+SYNC_TIMEOUT_S: Final = 120.0
 
 log = logger(__name__)
 
 
+class FeedSyncError(Exception):
+    """What a controller watches could not be listed in time; the message says what, and why if that is known."""
+
+
 class Controller:
-    """Runs one reconciler over the requests that its watches make.
+    """Runs one reconciler over the requests that its feeds make.
 
     No exception of the reconciler ends it: it is logged, counted, and the request is tried again, ever slower. One
     request is never reconciled twice at the same time; `workers` different ones are.
-    """
 
-    needs_leader = True
+    Args:
+        name: label of its metrics and key of its log lines; one controller a process has it, unless `unique_name` is
+            turned off.
+        watches: what makes requests; `watch` adds more. At least one.
+        workers: how many requests are reconciled at the same time.
+        reconcile_timeout_s: after how long a reconcile is cut off; None for never.
+        sync_timeout_s: how long each feed may take to start and to sync.
+        recovers: whether a defect of the reconciler (Go: a panic) is survived. If not, `run` raises it.
+        needs_leader: whether it may only run while this process leads.
+        warms_up: whether its feeds fill the queue while it waits to lead. Then the manager calls `warm_up` first.
+        rng: makes the reconcileIDs; hand in a seeded one to have the same again.
+    """
 
     def __init__(  # noqa: PLR0917 - the parts of a controller in their usual order
         self,
         name: str,
         reconciler: Reconciler,
-        watches: Sequence[Watch],
+        watches: Sequence[Watch | Feed],
         cache: Cache,
         clock: Clock,
         metrics: Metrics,
         *,
         workers: int = 1,
-        rate_limiter: ItemBackoff[Request] | None = None,
-        reconcile_timeout_s: float = RECONCILE_TIMEOUT_S,
+        rate_limiter: RateLimiter[Request] | None = None,
+        reconcile_timeout_s: float | None = RECONCILE_TIMEOUT_S,
+        sync_timeout_s: float = SYNC_TIMEOUT_S,
+        recovers: bool = True,
+        needs_leader: bool = True,
+        warms_up: bool = False,
+        unique_name: bool = True,
+        rng: Random | None = None,
     ) -> None:
-        if not watches:
-            raise ValueError(f"controller {name!r}: has nothing to watch; give it at least one Watch")
+        _check(name, watches, workers, metrics.controllers if unique_name else set())
+        metrics.controllers.add(name)
         self.name = name
-        self._reconciler = reconciler
-        self._clock = clock
+        self.needs_leader = needs_leader
+        self.warms_up = warms_up
+        self._cache = cache
         self._workers = workers
-        self._timeout_s = reconcile_timeout_s
-        self._metrics = ControllerMetrics(metrics, name, workers)
+        self._sync_timeout_s = sync_timeout_s
         self._queue: WorkQueue[Request] = WorkQueue(clock, name=name, backoff=rate_limiter, metrics=metrics)
-        self._registrations: list[Registration] = []
-        self._informers = []
-        for watch in watches:
-            informer = cache.informer(
-                watch.resource,
-                namespace=watch.namespace,
-                label_selector=watch.label_selector,
-                field_selector=watch.field_selector,
-            )
-            self._informers.append(informer)
-            self._registrations.append(informer.add_handler(partial(self._enqueue, watch)))
+        self._worker = Worker(
+            name,
+            reconciler,
+            self._queue,
+            clock,
+            ControllerMetrics(metrics, name, workers),
+            timeout_s=reconcile_timeout_s,
+            recovers=recovers,
+            rng=rng or Random(),  # noqa: S311 - names log lines, guards nothing
+        )
+        self._feeds = [self._feed(watch) for watch in watches]
+        self._opening: asyncio.Task[None] | None = None
+        self._is_started = False
 
     @property
     def queue(self) -> WorkQueue[Request]:
-        """The requests that wait. Sources that are no watch may add to it."""
+        """The requests that wait."""
         return self._queue
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Reconcile until asked to stop; returns when every worker has finished what it was at (CT15)."""
-        for informer in self._informers:
-            await informer.wait_synced()
-        log.info("controller starts", controller=self.name, workers=self._workers)
+    def watch(self, watch: Watch | Feed) -> None:
+        """Have one more feed. It starts with the others, or at once if they have started (CT11, CT13)."""
+        feed = self._feed(watch)
+        self._feeds.append(feed)
+        if self._opening is not None:
+            self._start(feed)
+
+    async def warm_up(self, stop: asyncio.Event) -> None:
+        """Start the feeds and return once they have synced, or once asked to stop. `run` will not start them again.
+
+        Raises:
+            FeedSyncError: a feed did not sync in time.
+        """
+        stopping = asyncio.create_task(stop.wait(), name=f"{self.name} stop")
         try:
-            async with asyncio.TaskGroup() as group:
-                workers = [
-                    group.create_task(self._work(stop), name=f"{self.name} worker {number}")
-                    for number in range(self._workers)
-                ]
-                waiting = group.create_task(stop.wait(), name=f"{self.name} stop")
-                await waiting
-                self._queue.shut_down()
-                await asyncio.wait(workers)
+            await self._open(stopping)
         finally:
-            self._queue.shut_down()
-            for registration in self._registrations:
-                registration.remove()
+            stopping.cancel()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Reconcile until asked to stop; returns when every worker has finished what it was at (CT15).
+
+        Raises:
+            RuntimeError: it was started before.
+            FeedSyncError: a feed did not sync in time.
+            ReconcilePanicError: the reconciler has a defect, and the controller does not recover.
+        """
+        if self._is_started:
+            raise RuntimeError(f"controller {self.name!r} was started already; add it to one manager, once")
+        self._is_started = True
+        stopping = asyncio.create_task(stop.wait(), name=f"{self.name} stop")
+        try:
+            if await self._open(stopping):
+                await self._employ(stopping)
+        finally:
+            stopping.cancel()
+            self._queue.shut_down(drain=False)
+            if self._opening is not None:
+                self._opening.cancel()
+            for feed in self._feeds:
+                feed.stop()
         log.info("controller has stopped", controller=self.name)
 
-    def _enqueue(self, watch: Watch, event: Event) -> None:
-        for request in watch.requests(event):
-            self._queue.add(request)
+    def _feed(self, watch: Watch | Feed) -> Feed:
+        return WatchFeed(watch, self._cache) if isinstance(watch, Watch) else watch
 
-    async def _work(self, stop: asyncio.Event) -> None:
-        # What still waits at the stop is left: the next leader finds it in its first list.
-        while not stop.is_set():
-            try:
-                request = await self._queue.get()
-            except QueueShutDown:
-                return
-            if stop.is_set():
-                self._queue.done(request)
-                return
-            try:
-                await self._handle(request)
-            finally:
-                self._queue.done(request)
+    def _start(self, feed: Feed) -> None:
+        log.info("feed starts", controller=self.name, feed=feed.name)
+        feed.start(self._queue)
 
-    async def _handle(self, request: Request) -> None:
-        started = self._clock.monotonic()
-        self._metrics.active.inc()
-        with structlog.contextvars.bound_contextvars(
-            controller=self.name,
-            namespace=request.namespace,
-            name=request.name,
-            reconcileID=uuid4().hex[:12],
-        ):
-            try:
-                outcome = await self._reconcile(request)
-            finally:
-                self._metrics.active.dec()
-                self._metrics.seconds.observe(self._clock.monotonic() - started)
-        self._metrics.results[outcome].inc()
+    async def _open(self, stopping: asyncio.Task[bool]) -> bool:
+        """Have every feed started and synced, once; False when asked to stop meanwhile, which is no error (CT10)."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._sync(), name=f"{self.name} feeds")
+        await asyncio.wait({self._opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done() or self._opening.cancelled():
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
+            return False
+        self._opening.result()
+        return True
 
-    async def _reconcile(self, request: Request) -> str:
-        """Reconcile once, arrange what comes next, and name the outcome for the metrics."""
-        limit = asyncio.timeout(self._timeout_s)
+    async def _sync(self) -> None:
+        """Start all feeds together and wait for each; the first that fails is the failure of all."""
+        for feed in self._feeds:
+            self._start(feed)
+        tasks = [asyncio.create_task(self._synced(feed), name=f"{self.name} {feed.name}") for feed in self._feeds]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _synced(self, feed: Feed) -> None:
+        limit = asyncio.timeout(self._sync_timeout_s)
         try:
             async with limit:
-                result = await self._reconciler.reconcile(request)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+                await feed.wait_synced()
+        except TimeoutError as error:
+            if not limit.expired():
                 raise
-            return self._failed(request, error)
-        except Exception as error:  # noqa: BLE001 - no exception of a reconciler ends its controller
-            if limit.expired():
-                self._metrics.timeouts.inc()
-            return self._failed(request, error)
-        return self._succeeded(request, result)
+            raise FeedSyncError(
+                f"controller {self.name!r}: {feed.name}: no complete list within {self._sync_timeout_s:g} s; is the"
+                " kind installed, and may we list and watch it?"
+            ) from error
 
-    def _succeeded(self, request: Request, result: Result) -> str:
-        self._queue.forget(request)
-        if result.requeue_after_s is None:
-            log.debug("reconciled", why=result.why)
-            return "success"
-        log.debug("reconciled; looking again later", after_s=result.requeue_after_s, why=result.why)
-        self._queue.add_after(request, result.requeue_after_s)
-        return "requeue_after"
-
-    def _failed(self, request: Request, error: BaseException) -> str:
-        self._metrics.errors.inc()
-        if isinstance(error, DEFECTS):
-            self._metrics.panics.inc()
-        if _is_terminal(error):
-            self._metrics.terminal_errors.inc()
-            self._queue.forget(request)
-            log.error("reconcile failed for good; waiting for a change", error=str(error))
-            return "error"
-        self._queue.add_rate_limited(request)
-        self._log_failure(request, error)
-        return "error"
-
-    def _log_failure(self, request: Request, error: BaseException) -> None:
-        text, tries = str(error) or type(error).__name__, self._queue.failures(request)
-        if isinstance(error, StaleCacheError) or is_conflict(error):
-            # Expected now and then: the world moved on between our read and our write.
-            log.debug("reconcile is tried again", error=text, failures=tries)
-        elif isinstance(error, ApiError | ApiConnectionError | TimeoutError):
-            log.warning("reconcile failed; trying again", error=text, failures=tries)
-        else:
-            log.error("reconcile failed; trying again", error=text, failures=tries, exc_info=error)
+    async def _employ(self, stopping: asyncio.Task[bool]) -> None:
+        """Have workers reconcile until asked to stop, or until one of them fails."""
+        log.info("controller starts", controller=self.name, workers=self._workers)
+        workers = {
+            asyncio.create_task(self._worker.work(), name=f"{self.name} worker {number}")
+            for number in range(self._workers)
+        }
+        try:
+            await asyncio.wait({stopping, *workers}, return_when=asyncio.FIRST_COMPLETED)
+            # What still waits is left: the next leader finds it in its first list.
+            self._queue.shut_down(drain=False)
+            await asyncio.wait(workers)
+        finally:
+            self._worker.cut_off()
+            for worker in workers:
+                worker.cancel()
+            outcomes = await asyncio.gather(*workers, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
 
 
-def _is_terminal(error: BaseException | None) -> bool:
-    """Whether a TerminalError is anywhere in the chain of explicit causes (CT5)."""
-    while error is not None:
-        if isinstance(error, TerminalError):
-            return True
-        error = error.__cause__
-    return False
+def _check(name: str, watches: Sequence[Watch | Feed], workers: int, taken: set[str]) -> None:
+    if not watches:
+        raise ValueError(f"controller {name!r}: has nothing to watch; give it at least one Watch")
+    if workers < 1:
+        raise ValueError(f"controller {name!r}: workers must be at least 1, is {workers}")
+    if name in taken:
+        raise ValueError(
+            f"controller {name!r}: the name is taken, and its metrics would be mixed up with the other's; choose"
+            " another, or turn unique_name off"
+        )

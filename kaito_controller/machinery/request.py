@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import NamedTuple, Protocol, Self
 
-from attrs import frozen
+from attrs import Attribute, field, frozen
 
 from kaito_controller.kube.metadata import Object, split_key
 from kaito_controller.kube.metadata import name as name_of
@@ -33,12 +34,27 @@ class Request(NamedTuple):
         return cls(*split_key(key))
 
 
+def _is_time(result: Result, field: Attribute[float | None], value: float | None) -> None:  # noqa: ARG001 - of attrs
+    if value is not None and not isfinite(value):
+        raise ValueError(f"Result.requeue_after_s: must be a number of seconds or None, is {value!r}")
+
+
 @frozen
 class Result:
-    """How a reconcile that did not fail ended; `why` goes to the log."""
+    """How a reconcile that did not fail ended; `why` goes to the log.
 
-    requeue_after_s: float | None = None
+    Attributes:
+        requeue_after_s: look again after that many seconds; None for not before something changes. Nothing to wait for
+            (0 or less) means `rate_limited`, so that a reconciler which asks for it each time does not spin.
+        why: what is waited for.
+        rate_limited: look again after the request's backoff, which grows as if this had been a failure.
+        priority: what the request is queued with to look again; None keeps the one it had.
+    """
+
+    requeue_after_s: float | None = field(default=None, validator=_is_time)
     why: str = ""
+    rate_limited: bool = False
+    priority: int | None = None
 
     @classmethod
     def done(cls, why: str = "") -> Self:
@@ -46,9 +62,14 @@ class Result:
         return cls(None, why)
 
     @classmethod
-    def requeue(cls, after_s: float, why: str = "") -> Self:
+    def requeue(cls, after_s: float, why: str = "", *, priority: int | None = None) -> Self:
         """Look again after that many seconds even if nothing changes."""
-        return cls(after_s, why)
+        return cls(after_s, why, priority=priority)
+
+    @classmethod
+    def again(cls, why: str = "", *, priority: int | None = None) -> Self:
+        """Look again soon, and ever later while this goes on; no failure is counted."""
+        return cls(None, why, rate_limited=True, priority=priority)
 
 
 class TerminalError(Exception):

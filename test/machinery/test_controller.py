@@ -251,7 +251,7 @@ async def test_failures_are_logged_with_what_helps(clock: VirtualClock) -> None:
     with capture_logs() as logs:
         async with world(clock, act, objects=[cm("a")]):
             await clock.sleep(1)
-    failures = [entry for entry in logs if "error" in entry]
+    failures = [entry for entry in logs if "failures" in entry]
     assert [(entry["log_level"], "exc_info" in entry) for entry in failures] == [
         ("debug", False),
         ("warning", False),
