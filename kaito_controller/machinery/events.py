@@ -1,18 +1,20 @@
 """Events of events.k8s.io/v1: what `kubectl describe` shows below an object. Recording never blocks and never fails.
 
-Repeats of one event become a series of one object: the first is created, the second turns it into a series, later ones
-are counted and written at intervals (EV5). A source that repeats itself without end is cut off per object (EV3).
+What is to be written is decided at once and in memory (see `event_series`); writes wait in a bounded queue for one
+sender, in order. The server's outages cost events, never a reconcile (EV6).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
+from collections.abc import Iterable
 from datetime import UTC
+from itertools import count
 from random import Random
 from typing import Final, Literal
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from kaito_controller.kube.core import EVENTS
 from kaito_controller.kube.metadata import Object, resource_version, uid
@@ -20,54 +22,34 @@ from kaito_controller.kube.metadata import name as name_of
 from kaito_controller.kube.metadata import namespace as namespace_of
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.errors import ApiConnectionError, ApiError, is_not_found
+from kaito_controller.machinery.errors import ApiConnectionError, ApiError, is_already_exists, is_not_found
+from kaito_controller.machinery.event_series import (
+    COMBINED,
+    SERIES_END_S,
+    SERIES_WRITE_S,
+    Correlator,
+    Happening,
+    Series,
+)
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 
 EventType = Literal["Normal", "Warning"]
 
-# Bounds of events.k8s.io/v1 (pkg/apis/core/validation/events.go upstream).
+# Bounds of events.k8s.io/v1 in bytes (pkg/apis/core/validation/events.go upstream).
 NOTE_LIMIT: Final = 1024
 INSTANCE_LIMIT: Final = 128
-# client-go: a series without an occurrence for six minutes is over; a running one is written every 30 minutes (EV5).
-SERIES_END_S: Final = 360.0
-SERIES_WRITE_S: Final = 1800.0
-# client-go's spam filter: 25 at once per object, then one every five minutes (EV3).
-BURST: Final = 25
-REFILL_S: Final = 300.0
+ACTION_LIMIT: Final = 128
 # client-go: 12 tries, 10 s apart, of an event that the server did not take because it could not be reached (EV4).
 TRIES: Final = 12
 RETRY_S: Final = 10.0
 QUEUE_LIMIT: Final = 1000
-SERIES_LIMIT: Final = 4096
+
+log = logger(__name__)
 
 
-@frozen
-class _Key:
-    """What makes two events the same one."""
-
-    regarding: str
-    type: str
-    reason: str
-    action: str
-    note: str
-
-
-@define
-class _Series:
-    """The event object of a key, and how often it happened."""
-
-    namespace: str
-    name: str
-    count: int
-    last_at: float
-    written_at: float
-
-
-@define
-class _Allowance:
-    tokens: float
-    at: float
+class _CreatedMeanwhileError(Exception):
+    """The event of a series was there after all: try again, and it is patched."""
 
 
 @define(kw_only=True)
@@ -80,121 +62,191 @@ class EventRecorder:
     metrics: Metrics
     controller: str
     instance: str
-    _queue: deque[tuple[_Key, Object]] = field(init=False, factory=deque)
+    _correlator: Correlator = field(init=False, factory=Correlator)
+    _queue: deque[Series] = field(init=False, factory=deque)
     _wake: asyncio.Event = field(init=False, factory=asyncio.Event)
-    _series: OrderedDict[_Key, _Series] = field(init=False, factory=OrderedDict)
-    _allowances: OrderedDict[str, _Allowance] = field(init=False, factory=OrderedDict)
+    _sending: asyncio.Lock = field(init=False, factory=asyncio.Lock)
+    _is_closed: bool = field(init=False, default=False)
     _last_stamp: int = field(init=False, default=0)
 
-    def event(self, regarding: Object, type_: EventType, reason: str, note: str, *, action: str = "") -> None:
-        """Record that something happened to ``regarding``; sent in the background, dropped when there are too many."""
-        key = _Key(uid(regarding), type_, reason, action or reason, note[:NOTE_LIMIT])
-        if not self._allowed(key.regarding):
-            self._count("spam")
-        elif len(self._queue) >= QUEUE_LIMIT:
-            self._count("dropped")
-        else:
-            self._queue.append((key, self._object(regarding, key)))
-            self._wake.set()
+    def event(
+        self,
+        regarding: Object,
+        type_: EventType,
+        reason: str,
+        note: str,
+        *,
+        action: str = "",
+        related: Object | None = None,
+    ) -> None:
+        """Record that something happened to ``regarding``; sent in the background, dropped when there are too many.
+
+        ``action`` is what the controller did or wanted to do, the reason when nothing is given; ``related`` is a second
+        object that plays a part. Whatever is wrong with the arguments, nothing is raised.
+        """
+        try:
+            happening = Happening(
+                regarding=_identity(regarding),
+                related=_identity(related) if related is not None else (),
+                type=type_,
+                reason=reason,
+                action=_cut(action or reason, ACTION_LIMIT),
+                note=_cut(note, NOTE_LIMIT),
+            )
+            self._record(happening, regarding, related)
+        except Exception:
+            # An event is never worth a reconcile.
+            log.exception("event not recorded", reason=reason)
+            self._count("refused")
 
     async def run(self) -> None:
-        """Send what is recorded until cancelled; what is queued then is `flush`'s to send."""
+        """Send what is recorded until cancelled; what is queued then is `close`'s to send."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._send_recorded(), name="events: sender")
+            group.create_task(self._tend(), name="events: series")
+
+    async def flush(self) -> None:
+        """Send everything that is queued now."""
+        async with self._sending:
+            while self._queue:
+                series = self._queue[0]
+                series.is_queued = False
+                await self._send(series)
+                # Not before it is sent: what a cancelled sender was at is sent again by the next one.
+                self._queue.popleft()
+
+    async def close(self) -> None:
+        """Send what is queued and the last counts of series; what is recorded from now on is dropped (EV7)."""
+        self._is_closed = True
+        waiting = set(self._queue)
+        self._queue.extend(each for each in self._correlator.running() if each.is_unwritten and each not in waiting)
+        await self.flush()
+
+    def _record(self, happening: Happening, regarding: Object, related: Object | None) -> None:
+        now = self.clock.monotonic()
+        common = self._correlator.combined(happening, now)
+        series = self._correlator.again(common or happening, now, self._micro_time())
+        if series is not None:
+            self._count("counted")
+            # Two make a series, and the server is told so; of the others it hears when the series is tended (EV5).
+            if series.count == 2 and self._correlator.may_write(happening, now):  # noqa: PLR2004
+                self._enqueue([series])
+        elif not self._correlator.may_write(happening, now):
+            self._count("spam")
+        elif self._is_closed or len(self._queue) >= QUEUE_LIMIT:
+            self._count("dropped")
+        else:
+            note = _cut(COMBINED + happening.note, NOTE_LIMIT) if common else happening.note
+            event = self._event(happening, note, regarding, related)
+            series = Series(
+                happening=common or happening, event=event, last_at=now, last_time=event["eventTime"], is_queued=True
+            )
+            self._queue.append(series)
+            self._enqueue(self._correlator.begin(series))
+            self._wake.set()
+
+    def _enqueue(self, changed: Iterable[Series]) -> None:
+        for series in changed:
+            if series.is_queued:
+                continue
+            if self._is_closed or len(self._queue) >= QUEUE_LIMIT:
+                self._count("dropped")
+                continue
+            series.is_queued = True
+            self._queue.append(series)
+            self._wake.set()
+
+    async def _send_recorded(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             await self.flush()
 
-    async def flush(self) -> None:
-        """Send everything that is queued now."""
-        while self._queue:
-            key, obj = self._queue.popleft()
-            await self._send(key, obj)
+    async def _tend(self) -> None:
+        """Every six minutes write and forget the series that have ended; every half hour write the running ones."""
+        for turn in count(1):
+            await self.clock.sleep(SERIES_END_S)
+            self._enqueue(self._correlator.finish(self.clock.monotonic()))
+            if turn % round(SERIES_WRITE_S / SERIES_END_S) == 0:
+                # All of them, changed or not: a write also keeps the server from expiring the event.
+                self._enqueue(self._correlator.running())
 
-    async def _send(self, key: _Key, obj: Object) -> None:
+    async def _send(self, series: Series) -> None:
         for attempt in range(TRIES):
-            try:
-                await self._write(key, obj)
-            except ApiConnectionError:
+            if attempt:
                 # The first wait is drawn so that many operators do not come back at one moment (EV4).
-                await self.clock.sleep(RETRY_S * (self.rng.random() if attempt == 0 else 1))
+                await self.clock.sleep(RETRY_S * (self.rng.random() if attempt == 1 else 1))
+            try:
+                await self._write(series)
+            except (ApiConnectionError, _CreatedMeanwhileError):
+                continue
             except ApiError as error:
-                logger(__name__).warning("event refused", reason=key.reason, error=str(error))
+                log.warning("event refused", reason=series.happening.reason, error=str(error))
                 self._count("refused")
                 return
-            except Exception as error:  # noqa: BLE001 - one odd event must not end the recorder
-                logger(__name__).error("event not sent", reason=key.reason, exc_info=error)
+            except Exception:
+                # One odd event must not end the recorder.
+                log.exception("event not sent", reason=series.happening.reason)
                 self._count("refused")
                 return
-            else:
-                self._count("sent")
-                return
+            self._count("sent")
+            return
         self._count("dropped")
 
-    async def _write(self, key: _Key, obj: Object) -> None:
-        now = self.clock.monotonic()
-        series = self._series.get(key)
-        if series is None or now - series.last_at > SERIES_END_S:
-            created = await self.client.create(EVENTS, obj)
-            self._remember(key, _Series(namespace_of(created), name_of(created), 1, now, now))
-            return
-        series.count += 1
-        series.last_at = now
-        if series.count == 2 or now - series.written_at > SERIES_WRITE_S:  # noqa: PLR2004 - two make a series
-            patch = {"series": {"count": series.count, "lastObservedTime": obj["eventTime"]}}
+    async def _write(self, series: Series) -> None:
+        known, tail = series.count, {}
+        if known > 1:
+            tail = {"series": {"count": known, "lastObservedTime": series.last_time}}
+        if series.is_created:
+            head = series.event["metadata"]
             try:
-                await self.client.merge_patch(EVENTS, series.name, series.namespace, patch)
-                series.written_at = now
+                await self.client.merge_patch(EVENTS, head["name"], head["namespace"], tail)
             except ApiError as error:
                 if not is_not_found(error):
                     raise
-                del self._series[key]
-                await self._write(key, obj)
+                # It has expired on the server, or somebody deleted it: the whole of it again, under its old name.
+                series.is_created = False
+        if not series.is_created:
+            await self._create(series, series.event | tail)
+        series.written = known
 
-    def _remember(self, key: _Key, series: _Series) -> None:
-        self._series[key] = series
-        self._series.move_to_end(key)
-        if len(self._series) > SERIES_LIMIT:
-            self._series.popitem(last=False)
+    async def _create(self, series: Series, event: Object) -> None:
+        try:
+            await self.client.create(EVENTS, event)
+        except ApiError as error:
+            if not is_already_exists(error):
+                raise
+            # Its name is ours alone, so a try whose answer was lost has made it.
+            series.is_created = True
+            if "series" in event:
+                raise _CreatedMeanwhileError from error
+        series.is_created = True
 
-    def _allowed(self, regarding: str) -> bool:
-        now = self.clock.monotonic()
-        allowance = self._allowances.setdefault(regarding, _Allowance(BURST, now))
-        allowance.tokens = min(BURST, allowance.tokens + (now - allowance.at) / REFILL_S)
-        allowance.at = now
-        self._allowances.move_to_end(regarding)
-        if len(self._allowances) > SERIES_LIMIT:
-            self._allowances.popitem(last=False)
-        if allowance.tokens < 1:
-            return False
-        allowance.tokens -= 1
-        return True
-
-    def _object(self, regarding: Object, key: _Key) -> Object:
+    def _event(self, happening: Happening, note: str, regarding: Object, related: Object | None) -> Object:
         """The event as events.k8s.io/v1 wants it; one of a cluster-scoped object lives in namespace default (EV6)."""
-        namespace = namespace_of(regarding) or "default"
         name = name_of(regarding)
-        now = self.clock.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        reference = {
-            "apiVersion": regarding.get("apiVersion", ""),
-            "kind": regarding.get("kind", ""),
-            "namespace": namespace_of(regarding),
-            "name": name,
-            "uid": uid(regarding),
-            "resourceVersion": resource_version(regarding),
-        }
-        return {
+        event: Object = {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
-            "metadata": {"name": f"{name[:200]}.{self._stamp():x}", "namespace": namespace},
-            "eventTime": now,
+            "metadata": {
+                "name": f"{name[:200]}.{self._stamp():x}",
+                "namespace": namespace_of(regarding) or "default",
+            },
+            "eventTime": self._micro_time(),
             "reportingController": self.controller,
-            "reportingInstance": self.instance[:INSTANCE_LIMIT],
-            "action": key.action,
-            "reason": key.reason,
-            "type": key.type,
-            "note": key.note,
-            "regarding": {field: value for field, value in reference.items() if value},
+            "reportingInstance": _cut(self.instance, INSTANCE_LIMIT),
+            "action": happening.action,
+            "reason": happening.reason,
+            "type": happening.type,
+            "note": note,
+            "regarding": _reference(regarding),
         }
+        if related is not None:
+            event["related"] = _reference(related)
+        return event
+
+    def _micro_time(self) -> str:
+        return self.clock.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def _stamp(self) -> int:
         """Nanoseconds since 1970, each later than the last, for names that sort by time.
@@ -207,3 +259,25 @@ class EventRecorder:
 
     def _count(self, outcome: str) -> None:
         self.metrics.events.labels(outcome).inc()
+
+
+def _identity(obj: Object) -> tuple[str, ...]:
+    """Which object it is. Not in which version, or each change of the object would begin a new series."""
+    return (str(obj.get("kind", "")), namespace_of(obj), name_of(obj), uid(obj))
+
+
+def _reference(obj: Object) -> Object:
+    parts = {
+        "apiVersion": obj.get("apiVersion", ""),
+        "kind": obj.get("kind", ""),
+        "namespace": namespace_of(obj),
+        "name": name_of(obj),
+        "uid": uid(obj),
+        "resourceVersion": resource_version(obj),
+    }
+    return {part: value for part, value in parts.items() if value}
+
+
+def _cut(text: str, limit: int) -> str:
+    """The text in at most so many bytes of UTF-8, as the server counts them."""
+    return text.encode()[:limit].decode(errors="ignore") if len(text) * 4 > limit else text

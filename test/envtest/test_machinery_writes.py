@@ -94,7 +94,7 @@ async def test_events_reach_kubectl_describe(apiserver: APIServer, client: Clien
     )
     for _ in range(2):
         recorder.event(made, "Warning", "DoesNotFit", "needs 80Gi, has 16Gi", action="Plan")
-    await recorder.flush()
+        await recorder.flush()
     assert metrics.registry.get_sample_value("event_recorder_events_total", {"outcome": "sent"}) == 2
     described = await asyncio.to_thread(apiserver.kubectl, "describe", "configmap", "a", f"--namespace={namespace}")
     line = next(line for line in described.splitlines() if "DoesNotFit" in line)
