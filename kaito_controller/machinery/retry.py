@@ -2,18 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from random import Random
+from typing import Final, TypeVar
 
-from tenacity import RetryCallState
+from attrs import frozen
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from kaito_controller.machinery import codec
-from kaito_controller.machinery.errors import ApiConnectionLostError, ApiError
+from kaito_controller.machinery.clock import Clock
+from kaito_controller.machinery.errors import ApiConnectionLostError, ApiError, is_conflict
 
-ATTEMPTS = 10
-"""Tries of one call, as client-go makes (RC2)."""
+RETRIES = 10
+"""How often one call is sent again at most, as client-go does: eleven tries in all (RC2)."""
 RECONNECT_S = 1.0
 """The wait before a read is sent again whose connection broke."""
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class Steps:
+    """Waits between tries that grow by a factor, each drawn from [d, d + jitter * d).
+
+    Attributes:
+        tries: how often something is done, the first time included.
+    """
+
+    tries: int
+    first_s: float = 0.01
+    factor: float = 1.0
+    jitter: float = 0.1
+
+    def wait_s(self, done: int, rng: Random) -> float:
+        """Seconds to wait after that many tries."""
+        return self.first_s * self.factor ** (done - 1) * (1 + self.jitter * rng.random())
+
+
+DEFAULT_RETRY: Final = Steps(tries=5)
+"""For an object that several write to, each its own fields: client-go's `retry.DefaultRetry`."""
+DEFAULT_BACKOFF: Final = Steps(tries=4, factor=5.0)
+"""For an object that another controller is busy with: client-go's `retry.DefaultBackoff`."""
+
+
+async def retry_on_conflict(
+    change: Callable[[], Awaitable[T]], *, clock: Clock, rng: Random, steps: Steps = DEFAULT_RETRY
+) -> T:
+    """Run a change until it meets no conflict, and raise the last conflict when the tries are used up (PT5).
+
+    `change` reads the object, changes it and writes it. All of it is done again, since only a fresh read can help.
+
+    Raises:
+        ApiError: the last conflict; or another failure, at once.
+    """
+    retrying = AsyncRetrying(
+        sleep=clock.sleep,
+        retry=retry_if_exception(is_conflict),
+        wait=lambda state: steps.wait_s(state.attempt_number, rng),
+        stop=stop_after_attempt(steps.tries),
+        reraise=True,
+    )
+    result: T = await retrying(change)
+    return result
+
+
+async def send_again(attempt: Callable[[], Awaitable[T]], *, method: str, clock: Clock) -> T:
+    """Send a request until it is answered, as often and as soon as the server and `RETRIES` allow (RC2)."""
+    retrying = AsyncRetrying(
+        sleep=clock.sleep,
+        retry=retry_if_exception(lambda error: is_worth_another_try(method, error)),
+        wait=wait_s,
+        stop=stop_after_attempt(RETRIES + 1),
+        reraise=True,
+    )
+    answer: T = await retrying(attempt)
+    return answer
 
 
 def is_worth_another_try(method: str, error: BaseException) -> bool:
@@ -25,24 +89,18 @@ def is_worth_another_try(method: str, error: BaseException) -> bool:
     return method == "GET" and isinstance(error, ApiConnectionLostError)
 
 
-def failure(state: RetryCallState) -> BaseException | None:
-    """What the last try failed with."""
-    return state.outcome.exception() if state.outcome else None
-
-
 def wait_s(state: RetryCallState) -> float:
     """Seconds until the next try: those that the server asked for."""
-    error = failure(state)
+    error = state.outcome.exception() if state.outcome else None
     return (error.retry_after_s or 0.0) if isinstance(error, ApiError) else RECONNECT_S
 
 
 def refusal(http_status: int, phrase: str, headers: Mapping[str, str], data: bytes) -> ApiError:
     """The error that an answer other than 2xx tells of: a `Status`, or whatever a proxy wrote."""
-    header = headers.get("Retry-After", "")
-    retry_after_s = float(header) if header.isdigit() else None
+    retry_after_s = _seconds(headers.get("Retry-After", ""))
     try:
         status = codec.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         status = None
     if isinstance(status, dict) and status.get("kind") == "Status":
         error = ApiError.from_status(status, http_status)
@@ -50,3 +108,8 @@ def refusal(http_status: int, phrase: str, headers: Mapping[str, str], data: byt
         error.retry_after_s = retry_after_s
         return error
     return ApiError(http_status, phrase, data.decode(errors="replace").strip()[:200] or phrase, None, retry_after_s)
+
+
+def _seconds(header: str) -> float | None:
+    """The header's whole seconds; None for its other form, a date, which no API server sends and client-go ignores."""
+    return float(header) if header.isascii() and header.isdecimal() else None

@@ -1,10 +1,11 @@
 """The one way to an API server: kubernetes_asyncio's configuration loaders and REST client, on aiohttp.
 
 What is added: the HTTP status is checked (the client does not, on streams), connections of calls and of watches are
-apart, silence on a stream ends it, the server's Retry-After is obeyed, and tokens are read again when they rotate.
+apart, silence on a stream ends it, the server's Retry-After is obeyed, and tokens and certificates are read again when
+they rotate.
 
 `import kubernetes_asyncio.client` imports some 770 model classes: 103 MB resident and 2.3 s, measured on CPython 3.11
-with kubernetes_asyncio 36.1.0. Entered as `_load` does, through the submodules that are used, a process has 40 MB
+with kubernetes_asyncio 36.1.0. Entered as `_Library` does, through the submodules that are used, a process has 40 MB
 resident after 0.6 s, of which aiohttp is 28 and kubernetes_asyncio 2; with everything else that this module needs, 47.
 """
 
@@ -14,34 +15,36 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from http import HTTPStatus
-from types import SimpleNamespace
-from typing import Any, Protocol, Self
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
 from attrs import frozen
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
 from kaito_controller.machinery import retry as retries
 from kaito_controller.machinery.backoff import TokenBucket
 from kaito_controller.machinery.clock import Clock, RealClock
-from kaito_controller.machinery.credentials import Credentials
+from kaito_controller.machinery.credentials import SERVICE_ACCOUNT, Credentials, Identity, Loaded
 from kaito_controller.machinery.errors import (
     ApiConnectionError,
     ApiConnectionLostError,
-    ApiConnectionRefusedError,
     ApiError,
     ApiTimeoutError,
-    ConfigurationError,
 )
 from kaito_controller.machinery.hollow import hollow
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.rest.connections import Connections
+from kaito_controller.machinery.rest.metrics import RequestMetrics
+from kaito_controller.machinery.rest.sessions import CALL_CONNECTIONS, Sessions
+from kaito_controller.machinery.rest.tracing import trace
+from kaito_controller.machinery.rest.user_agent import user_agent as introduction
 
-CALL_CONNECTIONS = 32
 OPENING_S = 30
 """Seconds until a stream must have been answered."""
 BROKEN = {errno.ECONNRESET, errno.EPIPE}
@@ -51,11 +54,12 @@ KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPC
 """Seconds, seconds and probes until the kernel gives a dead peer up (RF22)."""
 
 log = logger(__name__)
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
 class _Call:
-    """One request as handed in."""
+    """One request as handed in, and how long its answer may take to begin."""
 
     method: str
     path: str
@@ -63,6 +67,7 @@ class _Call:
     body: Object | None = None
     content_type: str = "application/json"
     accept: str = "application/json"
+    begin_s: float = OPENING_S
 
 
 class Transport(Protocol):
@@ -82,7 +87,8 @@ class Transport(Protocol):
     ) -> Object:
         """One call. With `retry`, 429 and 5xx answers that carry Retry-After are waited out.
 
-        `accept` asks for another form of the answer, such as metadata alone or aggregated discovery.
+        Each try may take `timeout_s`; waits between tries come on top. `accept` asks for another form of the answer,
+        such as metadata alone or aggregated discovery.
 
         Raises:
             ApiError: the server refused.
@@ -119,8 +125,12 @@ class AioTransport:
         kubeconfig: path of a kubeconfig; None takes the Pod's service account when there is one, else what
             `$KUBECONFIG` names, else `~/.kube/config`.
         context: the kubeconfig's context to use; None takes its current one.
-        qps: requests a second in the long run; 0 leaves limiting to the server's priority and fairness (RC1).
+        qps: requests a second in the long run, watches among them; 0 leaves limiting to the server's priority and
+            fairness (RC1).
         burst: requests at once above `qps`.
+        user_agent: how the server is told who asks; see `rest.user_agent`.
+        measure: durations and sizes, too, are measured with these.
+        service_account: the folder with the Pod's token and certificate authority.
     """
 
     def __init__(
@@ -132,20 +142,24 @@ class AioTransport:
         metrics: Metrics | None = None,
         qps: float = 0,
         burst: int = 0,
-        user_agent: str = "kaito-controller",
+        user_agent: str = "",
+        measure: RequestMetrics | None = None,
+        service_account: Path = SERVICE_ACCOUNT,
     ) -> None:
         self._clock: Clock = clock or RealClock()
         self._metrics = metrics
+        self._measure = measure
         self._limit = TokenBucket(clock=self._clock, rate=qps, burst=max(burst, 1)) if qps > 0 else None
-        self._user_agent = user_agent
-        self._library = _load()
+        self._user_agent = user_agent or introduction("kaito-controller")
+        self._library = _Library()
         path = os.fspath(kubeconfig) if kubeconfig else None
-        self._credentials = Credentials(self._library, self._clock, path, context)
-        self._calls: Any = None
-        self._watches: Any = None
+        self._credentials = Credentials(self._library, self._clock, path, context, service_account)
+        self._connections = Connections(credentials=self._credentials, clock=self._clock, factory=self._rest_client)
         self._opening = asyncio.Lock()
+        self._opened = False
         self._closed = False
         self._cut_off = False
+        self._calls = 0
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -160,28 +174,20 @@ class AioTransport:
         Raises:
             ConfigurationError: the configuration cannot be used.
         """
-        if self._watches is not None and not self._closed:
+        if self._opened and not self._closed:
             return
         async with self._opening:
             if self._closed:
                 raise ApiConnectionError("the transport is closed")
-            if self._watches is not None:
-                return
-            await self._credentials.load()
-            configuration = self._credentials.configuration
-            try:
-                self._calls = self._library.rest(configuration, maxsize=CALL_CONNECTIONS)
-                self._watches = self._library.rest(configuration, maxsize=0)
-            except (OSError, ValueError) as error:
-                source = self._credentials.source
-                raise ConfigurationError(f"{source}: the certificates cannot be used ({error})") from error
+            if not self._opened:
+                await self._credentials.load()
+                self._connections.open()
+                self._opened = True
 
     async def close(self) -> None:
         """Close the connections."""
         self._closed = True
-        for rest in (self._calls, self._watches):
-            if rest is not None:
-                await rest.close()
+        await self._connections.close()
         if self._cut_off:
             await self._clock.sleep(GOODBYE_S)
 
@@ -203,23 +209,22 @@ class AioTransport:
         retry: bool = True,
     ) -> Object:
         """One call, tried again when the server asks for it or when a read lost its connection."""
-        call = _Call(method=method, path=path, query=query, body=body, content_type=content_type, accept=accept)
-
-        async def attempt() -> Object:
-            return await self._attempt(call, timeout_s)
-
-        if not retry:
-            return await attempt()
-        retrying = AsyncRetrying(
-            sleep=self._clock.sleep,
-            retry=retry_if_exception(lambda error: retries.is_worth_another_try(method, error)),
-            wait=retries.wait_s,
-            stop=stop_after_attempt(retries.ATTEMPTS),
-            before_sleep=lambda state: self._count_retry(method, state),
-            reraise=True,
+        call = _Call(
+            method=method,
+            path=path,
+            query=query,
+            body=body,
+            content_type=content_type,
+            accept=accept,
+            begin_s=timeout_s,
         )
-        answer: Object = await retrying(attempt)
-        return answer
+        started = self._clock.monotonic()
+        try:
+            return await self._tried(call, lambda: self._attempt(call), retry=retry)
+        finally:
+            if self._measure is not None:
+                seconds = self._clock.monotonic() - started
+                self._measure.duration.labels(method, self._host_label).observe(seconds)
 
     @asynccontextmanager
     async def stream(
@@ -231,69 +236,135 @@ class AioTransport:
         accept: str = "application/json",
         idle_timeout_s: float | None = None,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Open a long answer on the sessions of watches."""
-        await self.open()
-        limits = self._library.timeout(total=None, sock_connect=5, sock_read=idle_timeout_s)
+        """Open a long answer on the connections of watches."""
         call = _Call(method=method, path=path, query=query, accept=accept)
-        response = await self._send(self._watches, call, limits, OPENING_S)
-        try:
+        response, stack = await self._tried(call, lambda: self._open_stream(call, idle_timeout_s), retry=True)
+        async with stack:
+            yield self._chunks(call, response)
+
+    async def _open_stream(self, call: _Call, idle_timeout_s: float | None) -> tuple[Any, AsyncExitStack]:
+        limits = self._library.timeout(total=None, sock_connect=5, sock_read=idle_timeout_s)
+        async with AsyncExitStack() as stack:
+            response = await self._send(stack, call, limits, watch=True)
+            stack.callback(_hang_up, response)
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
                 raise _refusal(response, await self._within(call, response.read(), OPENING_S))
             _keep_alive(response)
-            yield self._chunks(call, response)
-        finally:
-            _hang_up(response)
+            return response, stack.pop_all()
 
     async def _chunks(self, call: _Call, response: Any) -> AsyncIterator[bytes]:
         with self._translated(call):
             async for chunk in response.content.iter_any():
                 yield chunk
 
-    async def _attempt(self, call: _Call, seconds: float) -> Object:
-        await self.open()
-        limits = self._library.timeout(total=seconds, sock_connect=5)
-        response = await self._send(self._calls, call, limits, seconds)
-        async with response:
-            data = await self._within(call, response.read(), seconds)
+    async def _tried(self, call: _Call, attempt: Callable[[], Awaitable[T]], *, retry: bool) -> T:
+        """What the first attempt that is not worth another one comes to."""
+        tries = 0
+
+        async def counted() -> T:
+            nonlocal tries
+            tries += 1
+            code = "200"
+            try:
+                return await attempt()
+            except (ApiError, ApiConnectionError) as error:
+                code = str(error.status) if isinstance(error, ApiError) else "<error>"
+                log.debug("a request failed", method=call.method, path=call.path, error=str(error), attempt=tries)
+                raise
+            finally:
+                if tries > 1 and self._metrics is not None:
+                    self._metrics.retries.labels(code, call.method, self._host_label).inc()
+
+        return await (retries.send_again(counted, method=call.method, clock=self._clock) if retry else counted())
+
+    async def _attempt(self, call: _Call) -> Object:
+        limits = self._library.timeout(total=call.begin_s, sock_connect=5)
+        self._calls += 1
+        try:
+            async with AsyncExitStack() as stack:
+                response = await self._send(stack, call, limits)
+                await stack.enter_async_context(response)
+                data = await self._within(call, response.read(), call.begin_s)
+        finally:
+            self._calls -= 1
+        if self._measure is not None:
+            self._measure.response_size.labels(call.method, self._host_label).observe(len(data))
         if response.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise _refusal(response, data)
         try:
-            return codec.loads(data) if data else {}
-        except ValueError as error:
+            answer: Object = codec.loads(data) if data else {}
+        except (ValueError, RecursionError) as error:
             text = f"{call.method} {call.path}: the answer is no JSON ({data[:80]!r}...)"
             raise ApiError(response.status, "InvalidAnswer", text) from error
+        return answer
 
-    async def _send(self, rest: Any, call: _Call, limits: Any, opening_s: float) -> Any:
-        """Send one request and return the opened answer; a 401 is tried once more with freshly read credentials."""
-        used = self._credentials.authorization
-        response = await self._send_once(rest, call, limits, opening_s)
-        if response.status == HTTPStatus.UNAUTHORIZED and await self._credentials.replace(used):
+    async def _send(self, stack: AsyncExitStack, call: _Call, limits: Any, *, watch: bool = False) -> Any:
+        """Send a request and return the opened answer, which holds on to its sessions until `stack` unwinds.
+
+        What was not accepted, by the server (401) or of the server (its certificate), is sent once more if there are
+        newer credentials or certificates; without them, it stands.
+        """
+        identity, sessions = await self._take(stack)
+        try:
+            response = await self._send_once(identity, sessions, call, limits, watch=watch)
+        except ApiConnectionError as error:
+            if not isinstance(error.__cause__, (ssl.SSLError, ssl.CertificateError, self._library.tls_error)):
+                raise
+            self._connections.look_again()
+            again, newer = await self._take(stack)
+            if newer is sessions:
+                raise
+        else:
+            if response.status != HTTPStatus.UNAUTHORIZED:
+                return response
+            await self._credentials.refused(identity)
+            self._connections.look_again()
+            again, newer = await self._take(stack)
+            if again.authorization == identity.authorization and newer is sessions:
+                return response
             response.close()
-            response = await self._send_once(rest, call, limits, opening_s)
-        return response
+        return await self._send_once(again, newer, call, limits, watch=watch)
 
-    async def _send_once(self, rest: Any, call: _Call, limits: Any, opening_s: float) -> Any:
-        if self._limit is not None:
-            await self._limit.wait()
-        await self._credentials.renew()
-        sending = rest.request(
+    async def _take(self, stack: AsyncExitStack) -> tuple[Identity, Sessions]:
+        await self.open()
+        identity = await self._credentials.identity()
+        sessions = await self._connections.current(identity)
+        await stack.enter_async_context(sessions.used())
+        return identity, sessions
+
+    async def _send_once(self, identity: Identity, sessions: Sessions, call: _Call, limits: Any, *, watch: bool) -> Any:
+        await self._wait_turn(call)
+        sending = (sessions.watches if watch else sessions.calls).request(
             call.method,
             self.host + call.path,
             query_params=dict(call.query) if call.query else None,
-            headers=self._headers(call),
+            headers=self._headers(identity, call),
             body=call.body,
             _preload_content=False,
             _request_timeout=limits,
         )
-        response = await self._within(call, sending, opening_s)
-        if self._metrics is not None:
-            self._metrics.requests.labels(str(response.status), call.method, self._host_label).inc()
+        code = "<error>"
+        try:
+            response = await self._within(call, sending, call.begin_s)
+            code = str(response.status)
+        finally:
+            if self._metrics is not None:
+                self._metrics.requests.labels(code, call.method, self._host_label).inc()
         return response
 
-    def _headers(self, call: _Call) -> dict[str, str]:
+    async def _wait_turn(self, call: _Call) -> None:
+        if self._limit is None:
+            return
+        since = self._clock.monotonic()
+        await self._limit.wait()
+        if self._measure is not None:
+            waited = self._clock.monotonic() - since
+            self._measure.limiter.labels(call.method, self._host_label).observe(waited)
+
+    def _headers(self, identity: Identity, call: _Call) -> dict[str, str]:
         headers = {"Accept": call.accept, "Content-Type": call.content_type, "User-Agent": self._user_agent}
-        if self._credentials.authorization:
-            headers["Authorization"] = self._credentials.authorization
+        if identity.authorization:
+            headers["Authorization"] = identity.authorization
         return headers
 
     async def _within(self, call: _Call, work: Any, seconds: float) -> Any:
@@ -313,24 +384,30 @@ class AioTransport:
         try:
             yield
         except TimeoutError as error:
-            raise ApiTimeoutError(f"{what}: no answer in time") from error
+            crowd = f"; {self._calls} calls share {CALL_CONNECTIONS} connections" if self._is_crowded else ""
+            raise ApiTimeoutError(f"{what}: no answer in time{crowd}") from error
         except (self._library.client_error, OSError) as error:
             if isinstance(error, self._library.disconnected) or getattr(error, "errno", None) in BROKEN:
                 raise ApiConnectionLostError(f"{what}: the connection broke ({error})") from error
-            if getattr(error, "errno", None) == errno.ECONNREFUSED:
-                raise ApiConnectionRefusedError(f"{what}: {error}") from error
             raise ApiConnectionError(f"{what}: {error or type(error).__name__}") from error
+        except RuntimeError as error:
+            # What aiohttp calls it when the session was closed under a request or under a stream being read.
+            raise ApiConnectionLostError(f"{what}: the connection was closed ({error})") from error
+
+    @property
+    def _is_crowded(self) -> bool:
+        return self._calls > CALL_CONNECTIONS
 
     @property
     def _host_label(self) -> str:
         return self.host.partition("://")[2]
 
-    def _count_retry(self, method: str, state: RetryCallState) -> None:
-        error = retries.failure(state)
-        code = str(error.status) if isinstance(error, ApiError) else "<error>"
-        log.debug("request is tried again", method=method, error=str(error))
-        if self._metrics is not None:
-            self._metrics.retries.labels(code, method, self._host_label).inc()
+    def _rest_client(self, configuration: Any, size: int) -> Any:
+        client = self._library.rest(configuration, maxsize=size)
+        if self._measure is not None:
+            measuring = trace(self._measure, self._clock, self._host_label, sizes=size > 0)
+            client.pool_manager.trace_configs.append(measuring)
+        return client
 
 
 def _refusal(response: Any, data: bytes) -> ApiError:
@@ -365,24 +442,80 @@ class _ApiClient:
         return ApiClient(*args, **kwargs)
 
 
-def _load() -> SimpleNamespace:
-    """Import the parts of kubernetes_asyncio that are used, without the package's own 770 models."""
-    import aiohttp
+class _Library:
+    """The parts of kubernetes_asyncio and aiohttp that are used, without the former's own 770 models."""
 
-    with hollow("kubernetes_asyncio"), hollow("kubernetes_asyncio.client") as client:
-        from kubernetes_asyncio.client.configuration import Configuration
-        from kubernetes_asyncio.client.rest import RESTClientObject
+    def __init__(self) -> None:
+        import aiohttp
 
-        if client is not None:
-            vars(client).update(Configuration=Configuration, ApiClient=_ApiClient)
-        from kubernetes_asyncio.config.incluster_config import load_incluster_config
-        from kubernetes_asyncio.config.kube_config import load_kube_config
-    return SimpleNamespace(
-        configuration=Configuration,
-        rest=RESTClientObject,
-        in_cluster=load_incluster_config,
-        kubeconfig=load_kube_config,
-        timeout=aiohttp.ClientTimeout,
-        client_error=aiohttp.ClientError,
-        disconnected=(aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError),
-    )
+        with hollow("kubernetes_asyncio"), hollow("kubernetes_asyncio.client") as client:
+            from kubernetes_asyncio.client.configuration import Configuration
+            from kubernetes_asyncio.client.rest import RESTClientObject
+
+            if client is not None:
+                vars(client).update(Configuration=Configuration, ApiClient=_ApiClient)
+            from kubernetes_asyncio.config import incluster_config, kube_config
+        self._configuration = Configuration
+        self._in_cluster = incluster_config
+        self._kube_config = kube_config
+        self.rest = RESTClientObject
+        self.timeout = aiohttp.ClientTimeout
+        self.client_error = aiohttp.ClientError
+        self.tls_error = aiohttp.ClientSSLError
+        self.disconnected = (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)
+
+    def in_cluster(self, folder: Path) -> Loaded:
+        """The Pod's service account."""
+        configuration = self._configuration()
+        files = {"token_filename": str(folder / "token"), "cert_filename": str(folder / "ca.crt")}
+        self._in_cluster.load_incluster_config(configuration, try_refresh_token=False, **files)
+        return Loaded(configuration=configuration, token_file=folder / "token")
+
+    async def kubeconfig(self, paths: str, context: str | None) -> Loaded:
+        """A kubeconfig; what its user has in a token file or from an exec plugin is left for later."""
+        loader = _kubeconfig_loader(self._kube_config)(
+            self._kube_config.KubeConfigMerger(paths).config, active_context=context, config_base_path=None
+        )
+        configuration = self._configuration()
+        await loader.load_and_set(configuration)
+        return Loaded(configuration=configuration, token_file=loader.token_file, plugin=loader.plugin)
+
+
+def _kubeconfig_loader(library: Any) -> Any:
+    """The library's loader, without running exec plugins and reading token files: both are ours to repeat."""
+
+    class Loader(library.KubeConfigLoader):  # type: ignore[misc]
+        token_file: Path | None = None
+        plugin: tuple[Mapping[str, Any], Path, Mapping[str, Any]] | None = None
+
+        async def load_from_exec_plugin(self) -> bool:
+            # As in client-go, credentials that are written down go before those of a program.
+            written = ("token", "tokenFile", "username", "client-certificate", "client-certificate-data")
+            if any(self._user.safe_get(name) for name in written):
+                return False
+            cluster = {
+                name: self._cluster.safe_get(name)
+                for name in ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url")
+                if self._cluster.safe_get(name)
+            }
+            authority = library.FileOrData(
+                self._cluster, "certificate-authority", file_base_path=self._get_base_path(self._cluster.path)
+            ).as_data()
+            if authority:
+                cluster["certificate-authority-data"] = authority
+            for extension in self._cluster.value.get("extensions") or ():
+                if extension.get("name") == "client.authentication.k8s.io/exec":
+                    cluster["config"] = extension.get("extension")
+            self.plugin = (dict(self._user["exec"].value), Path(self._get_base_path(self._user.path)), cluster)
+            return True
+
+        def _load_user_token(self) -> bool:
+            name = self._user.safe_get("tokenFile")
+            if name:
+                self.token_file = Path(self._get_base_path(self._user.path)) / str(name)
+            token = self._user.safe_get("token")
+            if token:
+                self.token = f"Bearer {token}"
+            return bool(name or token)
+
+    return Loader

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from aiohttp import web
 from kaito_controller.kube.core import CONFIG_MAPS, PODS
 from kaito_controller.machinery import errors
 from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.errors import (
     ApiConnectionError,
     ApiConnectionLostError,
@@ -26,60 +25,12 @@ from kaito_controller.machinery.errors import (
     ConfigurationError,
 )
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.rest.metrics import RequestMetrics
+from kaito_controller.machinery.rest.sessions import CALL_CONNECTIONS
+from kaito_controller.machinery.rest.user_agent import user_agent
 from kaito_controller.machinery.transport import AioTransport
+from kaito_controller.testing.loopback import Handler, ImpatientClock, listening, serving, status, write_kubeconfig
 from kaito_controller.testing.ports import free_port
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class ImpatientClock(RealClock):
-    """The real clock, but waits are written down instead of spent, and its monotonic time can be put forward."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-        self.ahead_s = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead_s
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        await asyncio.sleep(0)
-
-
-def kubeconfig(path: Path, server: str, user: dict[str, str] | None = None) -> Path:
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "clusters": [{"name": "test", "cluster": {"server": server}}],
-        "users": [{"name": "test", "user": user or {"token": "sesame"}}],
-    }
-    path.write_text(json.dumps(content))
-    return path
-
-
-@asynccontextmanager
-async def serving(handler: Handler, tmp_path: Path, user: dict[str, str] | None = None, **more):
-    """A server with one handler for every path, and a transport to it."""
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    path = kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{runner.addresses[0][1]}", user)
-    transport = AioTransport(kubeconfig=path, **more)
-    try:
-        yield transport
-    finally:
-        await transport.close()
-        await runner.cleanup()
-
-
-def status(code: int, reason: str, message: str = "", **more) -> web.Response:
-    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason} | more
-    return web.json_response(body | {"message": message}, status=code)
 
 
 def test_the_770_models_are_not_imported() -> None:
@@ -101,8 +52,9 @@ print(ApiClient.__module__)
     assert done.stdout.splitlines() == [f"{loaded} False", "kubernetes_asyncio.client.api_client"], done.stderr
 
 
+@pytest.mark.scenario("PT1")
 async def test_a_call_carries_credentials_query_and_body(tmp_path: Path) -> None:
-    """PT1: what the server gets is what was meant, under the content type of the patch."""
+    """What the server gets is what was meant, under the content type of the patch."""
     got: dict[str, object] = {}
 
     async def handler(request: web.Request) -> web.Response:
@@ -125,7 +77,7 @@ async def test_a_call_carries_credentials_query_and_body(tmp_path: Path) -> None
         "line": "PATCH /api/v1/namespaces/ns/configmaps/a/status?fieldManager=tests&force=true",
         "type": "application/apply-patch+yaml",
         "auth": "Bearer sesame",
-        "agent": "kaito-controller",
+        "agent": user_agent("kaito-controller"),
         "body": {"apiVersion": "v1", "kind": "ConfigMap"} | body,
     }
     labels = {"code": "200", "method": "PATCH", "host": host}
@@ -180,36 +132,55 @@ async def test_a_refusal_that_is_no_status_keeps_its_words(tmp_path: Path) -> No
     assert refused.value.status == 502
 
 
+@pytest.mark.scenario("RC2")
 async def test_retry_after_is_waited_out(tmp_path: Path) -> None:
-    """RC2: 429 and 5xx that carry Retry-After are tried again, ten times at most; an eviction is not."""
-    count = 0
+    """429 and 5xx with Retry-After are sent again, body and all, ten times at most; an eviction is the caller's."""
+    bodies: list[bytes] = []
 
     async def handler(request: web.Request) -> web.Response:
-        nonlocal count
-        count += 1
-        if count in {1, 2} or "evict" in request.path or "busy" in request.path:
-            answer = status(429 if count % 2 else 503, "Busy")
+        bodies.append(await request.read())
+        if len(bodies) in {1, 2} or "evict" in request.path or "busy" in request.path:
+            answer = status(429 if len(bodies) % 2 else 503, "Busy")
             answer.headers["Retry-After"] = "7"
             return answer
         return web.json_response({"ok": True})
 
     clock = ImpatientClock()
     async with serving(handler, tmp_path, clock=clock) as transport:
-        assert await transport.request("POST", "/x", body={}) == {"ok": True}
-        assert (clock.waits, count) == ([7, 7], 3)
+        assert await transport.request("POST", "/x", body={"a": 1}) == {"ok": True}
+        assert (clock.waits, bodies) == ([7, 7], [b'{"a": 1}'] * 3)
         with pytest.raises(ApiError):
             await transport.request("GET", "/busy")
-        assert count == 3 + 10
+        assert (len(bodies), clock.waits) == (3 + 11, [7] * 12)
         with pytest.raises(ApiError):
             await Client(transport).evict("p", "ns", uid="u")
-        assert count == 14
+        assert len(bodies) == 15
 
 
+@pytest.mark.scenario("RC2")
+async def test_the_opening_of_a_stream_waits_for_retry_after_too(tmp_path: Path) -> None:
+    """A watch that meets a busy server opens later, on its own; one refused without Retry-After is the reflector's."""
+    answers = ["7", "7", "", None]
+
+    async def handler(_: web.Request) -> web.Response:
+        wait = answers.pop(0)
+        if wait is None:
+            return web.Response(body=b"a")
+        return web.Response(status=429, headers={"Retry-After": wait} if wait else {})
+
+    clock = ImpatientClock()
+    async with serving(handler, tmp_path, clock=clock) as transport:
+        with pytest.raises(ApiError, match="429"):
+            async with transport.stream("GET", "/watch"):
+                pass
+        assert clock.waits == [7, 7]
+        async with transport.stream("GET", "/watch") as chunks:
+            assert [chunk async for chunk in chunks] == [b"a"]
+
+
+@pytest.mark.scenario("RC2")
 async def test_a_read_that_lost_its_connection_is_repeated_and_a_write_is_not(tmp_path: Path) -> None:
-    """RC2: nobody knows whether the write was carried out, so its caller has to look.
-
-    aiohttp repeats a read once by itself, hence the third try is ours.
-    """
+    """Nobody knows whether the write was carried out, so its caller has to look. Ten repeats, a second apart."""
     got: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -221,20 +192,30 @@ async def test_a_read_that_lost_its_connection_is_repeated_and_a_write_is_not(tm
 
     clock = ImpatientClock()
     async with serving(handler, tmp_path, clock=clock) as transport:
+        # aiohttp repeats a read once by itself, hence the third try is ours.
         assert await transport.request("GET", "/x") == {"ok": True}
+        assert (got, clock.waits) == (["GET"] * 3, [1])
         with pytest.raises(ApiConnectionLostError, match="the connection broke"):
             await transport.request("POST", "/x", body={})
-    assert (got, clock.waits) == (["GET", "GET", "GET", "POST"], [1])
+        assert (got[3:], clock.waits) == (["POST"], [1])
+        with pytest.raises(ApiConnectionLostError):
+            await transport.request("GET", "/x")
+    assert clock.waits == [1] * 11
 
 
-async def test_5xx_without_retry_after_is_the_callers(tmp_path: Path) -> None:
-    """RC2: no wait was asked for, so the reconcile's own backoff decides."""
+@pytest.mark.scenario("RC2")
+@pytest.mark.parametrize("header", [None, "Mon, 23 Nov 2026 03:00:00 GMT", "-1", "²", "1.5"])
+async def test_5xx_without_seconds_to_wait_is_the_callers(tmp_path: Path, header: str | None) -> None:
+    """No wait was asked for in whole seconds, so the reconcile's own backoff decides."""
     count = 0
 
     async def handler(_: web.Request) -> web.Response:
         nonlocal count
         count += 1
-        return status(500, "InternalError")
+        answer = status(500, "InternalError")
+        if header:
+            answer.headers["Retry-After"] = header
+        return answer
 
     async with serving(handler, tmp_path) as transport:
         with pytest.raises(ApiError):
@@ -242,10 +223,68 @@ async def test_5xx_without_retry_after_is_the_callers(tmp_path: Path) -> None:
     assert count == 1
 
 
+@pytest.mark.scenario("MX4")
+async def test_every_request_is_counted_and_more_on_request(tmp_path: Path) -> None:
+    """Counts by code, method and host always, the repeated ones apart; durations and sizes where they are asked for."""
+    codes = [503, 200]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if request.path == "/gone":
+            assert request.transport is not None
+            request.transport.close()
+        code = codes.pop(0) if codes else 200
+        return web.json_response({"a": 1}, status=code, headers={"Retry-After": "3"})
+
+    metrics = Metrics()
+    measure = RequestMetrics(metrics.registry)
+    clock = ImpatientClock()
+    async with serving(handler, tmp_path, clock=clock, metrics=metrics, measure=measure, qps=1000) as transport:
+        await transport.request("POST", "/x", body={"key": "value"})
+        with pytest.raises(ApiConnectionLostError):
+            await transport.request("POST", "/gone", body={})
+        async with transport.stream("GET", "/watch"):
+            pass
+        host = transport.host.removeprefix("http://")
+
+    def count(family: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"rest_client_{family}", labels | {"host": host})
+
+    assert [count("requests_total", code=code, method="POST") for code in ("503", "200", "<error>")] == [1, 1, 1]
+    assert count("requests_total", code="200", method="GET") == 1
+    assert [count("request_retries_total", code=code, verb="POST") for code in ("200", "503")] == [1, None]
+    assert count("request_duration_seconds_count", verb="POST") == 2
+    assert count("request_duration_seconds_count", verb="GET") is None
+    assert count("request_size_bytes_sum", verb="POST") == 2 * len('{"key": "value"}')
+    assert count("response_size_bytes_sum", verb="POST") == 2 * len('{"a": 1}')
+    assert count("rate_limiter_duration_seconds_count", verb="POST") == 3
+    assert count("rate_limiter_duration_seconds_count", verb="GET") == 1
+    names = {family.name for family in Metrics().registry.collect()}
+    assert not {name for name in names if "duration" in name and name.startswith("rest_client")}
+
+
+@pytest.mark.scenario("MX4")
+async def test_resolving_a_name_is_measured(tmp_path: Path) -> None:
+    """The time until localhost has an address."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    metrics = Metrics()
+    async with listening(handler) as url:
+        named = url.replace("127.0.0.1", "localhost")
+        path = write_kubeconfig(tmp_path / "kubeconfig", named)
+        async with AioTransport(kubeconfig=path, measure=RequestMetrics(metrics.registry)) as transport:
+            await transport.request("GET", "/x")
+    labels = {"host": named.removeprefix("http://")}
+    assert metrics.registry.get_sample_value("rest_client_dns_resolution_duration_seconds_count", labels) == 1
+
+
 async def test_a_server_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     """The message names the request and the address."""
     port = free_port("127.0.0.1")
-    transport = AioTransport(kubeconfig=kubeconfig(tmp_path / "k", f"http://127.0.0.1:{port}"), clock=ImpatientClock())
+    transport = AioTransport(
+        kubeconfig=write_kubeconfig(tmp_path / "k", f"http://127.0.0.1:{port}"), clock=ImpatientClock()
+    )
     with pytest.raises(
         ApiConnectionError, match=rf"GET http://127.0.0.1:{port}/version: .*refused|Connect call failed"
     ):
@@ -327,37 +366,61 @@ async def test_many_streams_leave_calls_their_connections(tmp_path: Path) -> Non
         await asyncio.gather(*watches)
 
 
-async def test_credentials_are_read_again_after_a_401(tmp_path: Path) -> None:
-    """RC3: a rotated token file takes effect without a restart; a token that stays wrong is an error, not a loop."""
-    token = tmp_path / "token"
-    token.write_text("old\n")
-    seen: list[str] = []
+async def test_calls_share_32_connections_and_starve_no_watch(tmp_path: Path) -> None:
+    """40 hung calls: 32 are on the wire, the rest time out and say why, and a watch opens all the same."""
+    hang = asyncio.Event()
+    arrived = asyncio.Semaphore(0)
+    count = 0
 
     async def handler(request: web.Request) -> web.Response:
-        seen.append(request.headers["Authorization"])
-        return web.json_response({}) if seen[-1] == "Bearer new" else status(401, "Unauthorized")
+        nonlocal count
+        if request.path != "/watch":
+            count += 1
+            arrived.release()
+            await hang.wait()
+        return web.json_response({"ok": True})
 
-    clock = ImpatientClock()
-    async with serving(handler, tmp_path, {"tokenFile": str(token)}, clock=clock) as transport:
-        with pytest.raises(ApiError, match="401 Unauthorized"):
-            await transport.request("GET", "/x")
-        token.write_text("new\n")
-        clock.ahead_s = 60
-        assert await transport.request("GET", "/x") == {}
-    assert seen == ["Bearer old", "Bearer old", "Bearer new"]
+    async with serving(handler, tmp_path) as transport:
+        calls = [asyncio.create_task(transport.request("GET", "/x")) for _ in range(39)]
+        for _ in range(CALL_CONNECTIONS):
+            await arrived.acquire()
+        with pytest.raises(ApiTimeoutError, match="no answer in time; 40 calls share 32 connections"):
+            await transport.request("GET", "/x", timeout_s=0.1)
+        assert count == CALL_CONNECTIONS
+        async with transport.stream("GET", "/watch") as chunks:
+            assert [chunk async for chunk in chunks] == [b'{"ok": true}']
+        hang.set()
+        await asyncio.gather(*calls)
+    assert count == 39
 
 
+@pytest.mark.scenario("RC1")
 async def test_a_limit_spaces_requests(tmp_path: Path) -> None:
-    """RC1: with --kube-client-qps the burst goes at once, the rest at the rate."""
+    """With --kube-client-qps the burst goes at once, the rest at the rate, watches among it; without it none waits."""
 
     async def handler(_: web.Request) -> web.Response:
         return web.json_response({})
 
     clock = ImpatientClock()
     async with serving(handler, tmp_path, clock=clock, qps=0.01, burst=2) as transport:
-        for _ in range(4):
+        for _ in range(3):
             await transport.request("GET", "/x")
+        async with transport.stream("GET", "/watch"):
+            pass
     assert [round(wait, -2) for wait in clock.waits] == [100, 200]
+    clock = ImpatientClock()
+    async with serving(handler, tmp_path, clock=clock) as transport:
+        for _ in range(100):
+            await transport.request("GET", "/x")
+    assert clock.waits == []
+
+
+@pytest.mark.scenario("RC5")
+async def test_who_asks_is_named() -> None:
+    """component/version (os/arch) as Go spells them, and the purpose of a client behind it."""
+    agent = user_agent("pytest", "leader-election")
+    assert re.fullmatch(r"pytest/\d[\d.]+ \(linux/(amd64|arm64)\)/leader-election", agent)
+    assert user_agent("no-such-distribution").startswith("no-such-distribution/unknown (")
 
 
 @pytest.mark.parametrize(
