@@ -130,3 +130,13 @@ def is_too_large_resource_version(error: BaseException) -> bool:
         return True
     texts = [error.message, *(str(cause.get("message") or "") for cause in error.causes)]
     return error.reason == "Timeout" and any(marker in text for text in texts)
+
+
+def is_version_unavailable(error: BaseException) -> bool:
+    """The server no longer has the resource version that was asked for, or does not have it yet (RF5)."""
+    return is_gone(error) or is_too_large_resource_version(error)
+
+
+def is_busy_or_down(error: BaseException) -> bool:
+    """The same request may do once the server answers again: it lost nothing (RF12)."""
+    return isinstance(error, ApiConnectionRefusedError) or is_too_many_requests(error)

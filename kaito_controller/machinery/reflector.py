@@ -1,75 +1,75 @@
-"""Keeping a copy of one resource in step with the API server: list, watch, and list again when it must be."""
+"""Keeping a copy of one resource in step with the API server: get everything, watch, and start over when it must be.
+
+Everything comes by a watch that begins with what is there (WatchList streaming), which both sides handle object by
+object; from a server that cannot do that, by lists. A list in one piece is one decode: about 80 us per object of 10 KB
+with the standard library, in which nothing else runs; `page_size` bounds it, at the price of reads from etcd.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, aclosing
 from random import Random
-from typing import Any, Protocol
 
 from attrs import define, field
 
-from kaito_controller.kube.metadata import Object, resource_version
+from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery import codec
 from kaito_controller.machinery.backoff import Backoff
-from kaito_controller.machinery.client import PAGE_SIZE, Client
+from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
+from kaito_controller.machinery.collection import Collection
 from kaito_controller.machinery.errors import (
     ApiConnectionError,
+    ApiConnectionRefusedError,
     ApiError,
+    is_busy_or_down,
     is_gone,
-    is_too_large_resource_version,
+    is_internal,
     is_too_many_requests,
+    is_version_unavailable,
 )
+from kaito_controller.machinery.initial_events import InitialEvents
+from kaito_controller.machinery.list_pager import ANY_VERSION, NEWEST, ListPager
+from kaito_controller.machinery.live_events import LiveEvents, Sink
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.patience import IncompleteStreams, RetryWindow
+from kaito_controller.machinery.watch_stream import WatchStream
 
-WATCH_S = (300, 600)
-"""The server ends a watch after a time drawn from this range, so that many clients do not come back at once (RF9)."""
-OVERDUE_S = 30.0
-"""How long after its own deadline a watch that the server did not end is given up (RF22)."""
-SILENCE_S = 90.0
-"""Servers send a bookmark about every minute; one that stays silent for longer is taken for dead (RF24)."""
+MIN_WATCH_S = 300
+"""The server ends a watch after a time drawn from this to twice as long, so that many clients do not come back at once;
+asking for less is not heard, since each return costs the server (RF9)."""
 SHORT_S = 1.0
 """A watch that ended sooner, without an event, would make a hot loop (RF11)."""
-BATCH = 200
-BATCH_S = 0.005
-"""Events, or seconds, after which the event loop gets a turn, so that a storm starves nobody."""
+RETRY_AFTER_CAP_S = 60.0
+"""A server that is too busy may ask for more time than the backoff gives it, but not for any amount."""
+
+__all__ = ["Reflector", "ShortWatchError", "Sink"]
 
 log = logger(__name__)
-
-
-class Sink(Protocol):
-    """Where a reflector delivers. Every call happens within one step of the event loop."""
-
-    def replace(self, objects: Sequence[Object], version: str) -> None:
-        """These are all objects at that version."""
-        ...
-
-    def changed(self, obj: Object) -> None:
-        """The object was added or modified."""
-        ...
-
-    def deleted(self, obj: Object) -> None:
-        """The object is gone; this was its last state."""
-        ...
-
-    def bookmark(self, version: str) -> None:
-        """Nothing else happened up to that version."""
-        ...
 
 
 class ShortWatchError(Exception):
     """A watch ended at once and without an event."""
 
 
-@define(kw_only=True)
+@define(kw_only=True, eq=False)
 class Reflector:
     """Feeds a sink with everything that happens to the matching objects, for ever. No failure ends it but its cancel.
 
     The sink converges on the server's state whatever breaks: a watch goes on from the last version seen, and when the
-    server cannot do that, everything is listed again.
+    server cannot do that, everything is read again.
+
+    Attributes:
+        metadata_only: let the server send nothing but the metadata of each object.
+        page_size: objects a page when listing; None lets the server answer in one piece where it can (RF2).
+        min_watch_s: seconds until the server ends a watch, at least; up to twice as many. 300 when less (RF9).
+        watch_list: read everything from a stream where the server can do that, instead of by lists.
+        internal_error_retry_s: for how long a watch goes on at its version while it fails with internal errors; 0
+            reads everything again after the first (RF14).
+        backoff: the waits between tries; None takes those of client-go's reflector (RF19).
+        last_error: what keeps the copy from being up to date just now, if anything.
     """
 
     client: Client
@@ -81,182 +81,187 @@ class Reflector:
     label_selector: str = ""
     field_selector: str = ""
     metrics: Metrics | None = None
+    metadata_only: bool = False
+    page_size: int | None = None
+    min_watch_s: int = MIN_WATCH_S
+    watch_list: bool = True
+    internal_error_retry_s: float = 0.0
+    backoff: Backoff | None = None
     last_error: Exception | None = field(init=False, default=None)
-    _version: str = field(init=False, default="")
     _is_version_unavailable: bool = field(init=False, default=False)
-    _is_paged: bool = field(init=False, default=False)
-    _sends_bookmarks: bool = field(init=False, default=False)
-    _seen: int = field(init=False, default=0)
-    _backoff: Backoff = field(init=False)
+    _incomplete: IncompleteStreams = field(init=False, factory=IncompleteStreams)
+    _collection: Collection = field(init=False)
+    _pager: ListPager = field(init=False)
+    _live: LiveEvents = field(init=False)
+    _delays: Backoff = field(init=False)
+    _retries: RetryWindow = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._backoff = Backoff(clock=self.clock, rng=self.rng)
+        self._collection = Collection(
+            client=self.client,
+            resource=self.resource,
+            namespace=self.namespace,
+            label_selector=self.label_selector,
+            field_selector=self.field_selector,
+            metadata_only=self.metadata_only,
+        )
+        self._live = LiveEvents(self.resource.kind, self.clock, self.sink)
+        self._pager = ListPager(collection=self._collection, page_size=self.page_size)
+        self._delays = self.backoff or Backoff(clock=self.clock, rng=self.rng)
+        self._retries = RetryWindow(self.clock, self.internal_error_retry_s)
 
     async def run(self) -> None:
-        """List and watch until cancelled."""
+        """Read everything and watch, until cancelled."""
         while True:
             try:
-                await self._list()
-                await self._watch_until_stale()
+                stream = await self._stream_all()
+                if stream is None:
+                    await self._list_all()
+                await self._watch_until_stale(stream)
             except Exception as error:  # noqa: BLE001 - whatever broke, the copy must go on being kept
                 self._report(error)
-            await self.clock.sleep(self._backoff.next_s())
+            await self.clock.sleep(self._delays.next_s())
 
     def _report(self, error: Exception) -> None:
         self.last_error = error
         expected = isinstance(error, ApiError | ApiConnectionError | ShortWatchError)
         log.warning(
-            "list and watch failed; trying again", kind=self.resource.kind, error=str(error), exc_info=not expected
+            "keeping the copy failed; trying again", kind=self.resource.kind, error=str(error), exc_info=not expected
         )
 
-    async def _list(self) -> None:
-        self._count("lists")
-        try:
-            objects, version = await self._pages("" if self._is_version_unavailable else self._version or "0")
-        except ApiError as error:
-            if not (is_gone(error) or is_too_large_resource_version(error)) or self._is_version_unavailable:
-                raise
-            # Only a quorum read tells where the history of this server stands now (RF5).
-            self._is_version_unavailable = True
-            objects, version = await self._pages("")
+    async def _back_off(self, error: Exception) -> None:
+        """Wait before the next try at the same version: the server is busy, or down, and has not lost it."""
+        self.last_error = error
+        asked = (error.retry_after_s or 0.0) if isinstance(error, ApiError) else 0.0
+        delay = max(self._delays.next_s(), min(asked, RETRY_AFTER_CAP_S))
+        log.info("the server is busy or down", kind=self.resource.kind, error=str(error), again_in_s=round(delay, 3))
+        await self.clock.sleep(delay)
+
+    def _replace(self, objects: Sequence[Object], version: str) -> None:
         self.sink.replace(objects, version)
-        self._version = version
+        self._live.version = version
         self._is_version_unavailable = False
         self.last_error = None
 
-    async def _pages(self, version: str) -> tuple[list[Object], str]:
-        # A watch cache serves a list at a version whole; a limit would send the request on to etcd (RF2).
-        limit = PAGE_SIZE if self._is_paged or version in {"", "0"} else 0
-        page = await self._page(version, limit, "")
-        if page.continue_token and version == "0":
-            self._is_paged = True
-        objects, first = page.items, page
-        while page.continue_token:
+    async def _stream_all(self) -> WatchStream | None:
+        """Fill the copy from a stream, and leave that open for what happens next; None when it must be listed."""
+        while self.watch_list and not self._incomplete.are_enough:
             try:
-                page = await self._page("", limit, page.continue_token)
-            except ApiError as error:
-                if not is_gone(error):
-                    raise
-                whole = await self._page(version, 0, "")
-                return whole.items, whole.resource_version
-            objects += page.items
-        return objects, first.resource_version
+                version = NEWEST if self._is_version_unavailable else self._live.version
+                stream = await self._open(version, initial_events=True)
+                if await self._take_initial_events(stream):
+                    return stream
+            except (ApiError, ApiConnectionError, ShortWatchError) as error:
+                if not await self._streams_again_after(error):
+                    log.info("no stream of everything; listing", kind=self.resource.kind, error=str(error))
+                    return None
+        return None
 
-    async def _page(self, version: str, limit: int, token: str) -> Any:
-        return await self.client.list_page(
-            self.resource,
-            self.namespace,
-            label_selector=self.label_selector,
-            field_selector=self.field_selector,
-            resource_version=version,
-            limit=limit,
-            continue_token=token,
+    async def _take_initial_events(self, stream: WatchStream) -> bool:
+        """Whether the stream told everything. It is left open if it did, else closed."""
+        async with AsyncExitStack() as closing:
+            await closing.enter_async_context(aclosing(stream))
+            with InitialEvents(self.resource.kind, self.clock) as initial:
+                is_complete = await stream.deliver(initial.receive, initial.patience)
+            if is_complete:
+                self._replace(initial.objects, initial.version)
+                self._incomplete.forget()
+                self._live.sends_bookmarks = True
+                closing.pop_all()
+                return True
+        lasted_s = self._check_length(stream)
+        self._incomplete.add(overdue=stream.gave_up or lasted_s >= stream.seconds)
+        log.warning(
+            "a stream of everything has no end",
+            kind=self.resource.kind,
+            lasted_s=round(lasted_s, 3),
+            listing_from_now_on=self._incomplete.are_enough,
         )
+        return False
 
-    async def _watch_until_stale(self) -> None:
-        """Watch, and watch again from the last version seen, until only a list can help."""
+    async def _streams_again_after(self, error: Exception) -> bool:
+        if is_busy_or_down(error):
+            await self._back_off(error)
+            return True
+        if not is_version_unavailable(error) or self._is_version_unavailable:
+            return False
+        # What the server has now is as good as what was asked for, and better than a list (WL4).
+        self._is_version_unavailable = True
+        return True
+
+    async def _list_all(self) -> None:
+        """Fill the copy from lists."""
+        self._count("lists")
+        version = NEWEST if self._is_version_unavailable else self._live.version or ANY_VERSION
+        limit = self._pager.limit(version)
+        try:
+            objects, version = await self._pager.read(version, limit)
+        except ApiError as error:
+            if not is_version_unavailable(error):
+                raise
+            # Only a quorum read tells where the history of this server stands now (RF5).
+            self._is_version_unavailable = True
+            objects, version = await self._pager.read(NEWEST, limit)
+        self._replace(objects, version)
+
+    async def _watch_until_stale(self, stream: WatchStream | None) -> None:
+        """Watch, and watch again from the last version seen, until everything must be read again."""
+        self._retries.forget()
         while True:
             try:
-                await self._watch()
-            except ApiError as error:
-                if is_gone(error):
-                    log.info("the watch is too far behind; listing again", kind=self.resource.kind, error=str(error))
-                    return
-                if not is_too_many_requests(error):
+                if stream is None:
+                    stream = await self._open(self._live.version)
+            except (ApiError, ApiConnectionRefusedError) as error:
+                if not is_busy_or_down(error):
                     raise
-                await self.clock.sleep(self._backoff.next_s())
-            except ApiConnectionError as error:
-                # The server is down or starting: the version stays good, so no list is needed (RF12).
-                self.last_error = error
-                log.info("the watch cannot be opened; trying again", kind=self.resource.kind, error=str(error))
-                await self.clock.sleep(self._backoff.next_s())
+                await self._back_off(error)
+                continue
+            try:
+                await self._follow(stream)
+            except ApiError as error:
+                if not await self._watches_again_after(error):
+                    return
+            stream = None
 
-    async def _watch(self) -> None:
-        """One watch from opening to its end.
+    async def _watches_again_after(self, error: ApiError) -> bool:
+        """What an error in the stream leads to (RF14): another watch, or, when this is False, reading everything."""
+        if is_gone(error):
+            log.info("the watch is too far behind", kind=self.resource.kind, error=str(error))
+            return False
+        if is_too_many_requests(error):
+            await self._back_off(error)
+            return True
+        self.last_error = error
+        if is_internal(error) and self._retries.allows_another():
+            return True
+        log.warning("the watch ended with an error", kind=self.resource.kind, error=str(error))
+        return False
+
+    async def _open(self, version: str, *, initial_events: bool = False) -> WatchStream:
+        self._count("watches")
+        shortest = max(self.min_watch_s, MIN_WATCH_S)
+        seconds = int(self.rng.uniform(shortest, 2 * shortest))
+        return await WatchStream.open(self._collection, self.clock, version, seconds, initial_events=initial_events)
+
+    async def _follow(self, stream: WatchStream) -> None:
+        """Deliver what happens until the stream ends.
 
         Raises:
-            ApiConnectionError: it could not be opened.
-            ApiError: it was refused, or the server reported an error in the stream.
+            ApiError: the server reported an error in the stream.
             ShortWatchError: it ended at once.
         """
-        self._count("watches")
-        self._seen = 0
-        started = self.clock.monotonic()
-        seconds = self.rng.randint(*WATCH_S)
-        is_open = False
-        try:
-            async with (
-                asyncio.timeout(seconds + OVERDUE_S) as deadline,
-                self.client.watch(
-                    self.resource,
-                    self.namespace,
-                    label_selector=self.label_selector,
-                    field_selector=self.field_selector,
-                    resource_version=self._version,
-                    timeout_s=seconds,
-                ) as chunks,
-            ):
-                is_open = True
-                self.last_error = None
-                await self._consume(chunks, deadline)
-        except (ApiConnectionError, TimeoutError) as error:
-            if not is_open:
-                raise ApiConnectionError(str(error) or "the watch was not opened in time") from error
-            # A connection that breaks or goes silent is the end of a watch like any other (RF15, RF24).
-            log.debug("the watch broke off", kind=self.resource.kind, error=str(error))
-        if not self._seen and self.clock.monotonic() - started < SHORT_S:
+        if stream.is_open:
+            self.last_error = None
+        self._live.begin()
+        async with aclosing(stream):
+            await stream.deliver(self._live.receive, self._live.patience)
+        self._check_length(stream)
+
+    def _check_length(self, stream: WatchStream) -> float:
+        lasted_s = self.clock.monotonic() - stream.opened_at
+        if not stream.seen and lasted_s < SHORT_S:
             raise ShortWatchError(f"{self.resource.kind}: the server ended the watch at once, without an event")
-
-    async def _consume(self, chunks: AsyncIterator[bytes], deadline: asyncio.Timeout) -> None:
-        splitter = codec.LineSplitter()
-        end = deadline.when() or 0.0
-        since, busy_from = 0, self.clock.monotonic()
-        async for chunk in chunks:
-            for line in splitter.feed(chunk):
-                self._receive(line)
-                since += 1
-                if since >= BATCH or self.clock.monotonic() - busy_from > BATCH_S:
-                    await self.clock.sleep(0)
-                    since, busy_from = 0, self.clock.monotonic()
-            if self._sends_bookmarks:
-                deadline.reschedule(min(end, asyncio.get_running_loop().time() + SILENCE_S))
-            busy_from = self.clock.monotonic()
-
-    def _receive(self, line: bytes) -> None:
-        try:
-            event = codec.loads(line)
-            kind, obj = str(event["type"]), event["object"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise ApiError(500, "InternalError", f"ClientWatchDecoding: no watch event: {line[:120]!r}") from error
-        if kind == "ERROR":
-            raise ApiError.from_status(obj if isinstance(obj, dict) else {})
-        self._seen += 1
-        version = self._version_of(obj)
-        if not version:
-            log.warning("an event of another kind or without a version is skipped", kind=self.resource.kind, type=kind)
-            return
-        self._deliver(kind, obj, version)
-        self._version = version
-
-    def _deliver(self, kind: str, obj: Object, version: str) -> None:
-        match kind:
-            case "ADDED" | "MODIFIED":
-                self.sink.changed(obj)
-            case "DELETED":
-                self.sink.deleted(obj)
-            case "BOOKMARK":
-                self._sends_bookmarks = True
-                self.sink.bookmark(version)
-            case _:
-                log.warning("an event of unknown type is passed over", kind=self.resource.kind, type=kind)
-
-    def _version_of(self, obj: Any) -> str:
-        """The resource version of an object of our kind; empty for anything else (RF16)."""
-        if not isinstance(obj, dict) or obj.get("kind") != self.resource.kind:
-            return ""
-        if obj.get("apiVersion") != self.resource.api_version or not isinstance(obj.get("metadata"), dict):
-            return ""
-        return resource_version(obj)
+        return lasted_s
 
     def _count(self, family: str) -> None:
         if self.metrics is not None:

@@ -19,7 +19,17 @@ from kaito_controller.machinery.informer import Informer
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transform import LAST_APPLIED
 from kaito_controller.testing.clock import VirtualClock, cancelled, run, virtual_time
-from kaito_controller.testing.transport import ScriptedTransport, Stream, error, event, gone, listing, obj, refused
+from kaito_controller.testing.transport import (
+    ScriptedTransport,
+    Stream,
+    error,
+    event,
+    gone,
+    initial_events_end,
+    listing,
+    obj,
+    refused,
+)
 
 
 def cm(name: str, version: str) -> Object:
@@ -203,14 +213,29 @@ class FaultyTransport(ScriptedTransport):
         self, *_: object, query: Mapping[str, str] | None = None, **__: object
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         await self.clock.sleep(0)
-        version = int((query or {})["resourceVersion"])
+        asked = query or {}
+        version = int(asked.get("resourceVersion", self._server.version))
         if self._fault == "refused":
             raise refused()
         if self._fault == "429":
             raise ApiError(429, "TooManyRequests")
-        if version < self._server.floor:
+        if asked.get("sendInitialEvents"):
+            yield self._everything()
+        elif version < self._server.floor:
             raise gone()
-        yield self._events(version)
+        else:
+            yield self._events(version)
+
+    async def _everything(self) -> AsyncIterator[bytes]:
+        version = self._server.version
+        for item in list(self._server.objects.values()):
+            yield event("ADDED", item)
+            await self.clock.sleep(0.01)
+            if self._fault == "close":
+                return
+        yield initial_events_end(CONFIG_MAPS, str(version))
+        async for line in self._events(version):
+            yield line
 
     async def _events(self, sent: int) -> AsyncIterator[bytes]:
         while True:
