@@ -14,7 +14,7 @@ from kaito_controller.machinery.source import Watch
 from kaito_controller.machinery.workqueue import WorkQueue
 
 LOW_PRIORITY: Final = -100
-"""Of what is no news: objects of the first list, and updates that changed nothing. The number is controller-runtime's."""
+"""Of what is no news: the first list, and updates that changed nothing. The number is controller-runtime's."""
 
 
 class Feed(Protocol):
