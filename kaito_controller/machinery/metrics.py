@@ -169,6 +169,14 @@ class Metrics:
             ("name",),
             registry=registry,
         )
+        self.certificate_reads = Counter(
+            "certwatcher_read_certificate_total", "Looks at the server's certificate and key.", registry=registry
+        )
+        self.certificate_read_errors = Counter(
+            "certwatcher_read_certificate_errors_total",
+            "Certificates and keys that could not be read or used.",
+            registry=registry,
+        )
 
     def _add_controller_families(self) -> None:
         registry, label = self.registry, ("controller",)
