@@ -14,11 +14,17 @@ from kaito_controller.testing.fake import preparing, status
 from kaito_controller.testing.fake.request import Request
 from kaito_controller.testing.fake.routes import Target
 from kaito_controller.testing.fake.selectors import selection
+from kaito_controller.testing.fake.status import Cause
 from kaito_controller.testing.fake.storage import Storage
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 _POLICIES = {"Foreground": FOREGROUND, "Orphan": ORPHAN}
+_SUPPORTED = ("Foreground", "Background", "Orphan")
+_PRECONDITIONS = {
+    "uid": ("UID", "deleted and then recreated"),
+    "resourceVersion": ("ResourceVersion", "modified"),
+}
 _FINISHED = {"Succeeded", "Failed"}
 
 
@@ -38,17 +44,15 @@ class Deleting:
         self._check_preconditions(target, found, options.get("preconditions") or {})
         grace_s = self._grace_s(target, found, options)
         kept = self._finalized(found, options)
+        graceful = target.resource == core.PODS
+        if request.dry_run:
+            return _answer(target, found)
         if not finalizers(kept) and not grace_s and not self._is_kept(target, found):
-            if request.dry_run:
-                return found
+            if graceful:
+                self._write(target, found, self._marked(target, kept, 0))
             gone = self.storage.remove(target.kind.group_resource, target.key)
             return gone if target.kind.answers_deleted else _answer(target, found)
-        new = self._marked(kept, grace_s)
-        if target.resource == core.NAMESPACES:
-            new |= {"status": (new.get("status") or {}) | {"phase": "Terminating"}}
-        if preparing.same(found, new) or request.dry_run:
-            return found
-        return self.storage.write(target.kind.group_resource, target.key, new)
+        return self._write(target, found, self._marked(target, kept, grace_s))
 
     def delete_collection(self, target: Target, body: Any, request: Request) -> list[Object]:
         """Delete everything that the selectors match; the objects as they were."""
@@ -61,14 +65,23 @@ class Deleting:
             self.delete(one, body, request)
         return matched
 
-    def _marked(self, obj: Object, grace_s: int) -> Object:
+    def _write(self, target: Target, old: Object, new: Object) -> Object:
+        if preparing.same(old, new):
+            return old
+        return self.storage.write(target.kind.group_resource, target.key, new)
+
+    def _marked(self, target: Target, obj: Object, grace_s: int) -> Object:
+        moment = self.clock.now() + timedelta(seconds=grace_s)
+        if target.resource == core.NAMESPACES:
+            phase = {"status": (obj.get("status") or {}) | {"phase": "Terminating"}}
+            return obj if is_deleting(obj) else preparing.marked(obj, moment, None) | phase
         if not is_deleting(obj):
-            return preparing.marked(obj, self.clock.now() + timedelta(seconds=grace_s), grace_s)
-        before = obj["metadata"].get("deletionGracePeriodSeconds") or 0
-        if grace_s >= before:
+            return preparing.marked(obj, moment, grace_s)
+        if grace_s >= (obj["metadata"].get("deletionGracePeriodSeconds") or 0):
             return obj
-        shortened = preparing.marked(obj, self.clock.now() + timedelta(seconds=grace_s), grace_s)
-        return shortened | {"metadata": shortened["metadata"] | {"generation": obj["metadata"].get("generation", 0)}}
+        counted = obj["metadata"].get("generation", 0)
+        shortened = preparing.marked(obj, moment, grace_s)
+        return shortened | {"metadata": shortened["metadata"] | {"generation": counted}}
 
     def _finalized(self, obj: Object, options: Object) -> Object:
         """The object with the finalizer of a propagation policy, and without those of the others."""
@@ -98,18 +111,25 @@ class Deleting:
 
     def _check_preconditions(self, target: Target, obj: Object, wanted: Object) -> None:
         head = obj["metadata"]
-        words = {"uid": "UID", "resourceVersion": "ResourceVersion"}
-        for key, word in words.items():
+        for key, (word, why) in _PRECONDITIONS.items():
             if wanted.get(key) and wanted[key] != head[key]:
-                why = f"Precondition failed: {word} in precondition: {wanted[key]}, {word} in object meta: {head[key]}"
-                raise status.conflict(target.resource.group, target.resource.plural, target.name, why)
+                told = (
+                    f"the {word} in the precondition ({wanted[key]}) does not match the {word} in record"
+                    f" ({head[key]}). The object might have been {why}"
+                )
+                raise status.conflict(target.resource.group, target.resource.kind, target.name, told)
 
 
 def _options(body: Any, request: Request) -> Object:
     options: Object = dict(body) if isinstance(body, dict) else {}
-    for key in ("propagationPolicy",):
-        if key in request.query:
-            options[key] = request.query[key]
+    if "propagationPolicy" in request.query:
+        options["propagationPolicy"] = request.query["propagationPolicy"]
+    policy = options.get("propagationPolicy")
+    if policy is not None and policy not in _SUPPORTED:
+        listed = ", ".join(f'"{choice}"' for choice in (*_SUPPORTED, "nil"))
+        message = f'Unsupported value: "{policy}": supported values: {listed}'
+        cause = Cause(field="propagationPolicy", reason="FieldValueNotSupported", message=message)
+        raise status.invalid("meta.k8s.io", "DeleteOptions", "", [cause])
     if request.query.get("gracePeriodSeconds", "").isdigit():
         options["gracePeriodSeconds"] = int(request.query["gracePeriodSeconds"])
     return options

@@ -27,11 +27,15 @@ class Kind:
         generation: top-level fields whose change counts a generation; `EVERYTHING` is all but metadata (and but
             status, when that is a subresource); none for kinds that do not count.
         fields: what field selectors may name beyond `metadata.name` and `metadata.namespace`.
+        verbs: what may be done with it, in the words of discovery.
         custom: whether a CustomResourceDefinition made it.
         unconditional: whether an update may leave the resourceVersion out.
         create_on_update: whether a PUT creates what is missing.
         answers_deleted: whether a delete is answered with the object rather than with a Status.
-        schema: the OpenAPI schema of a custom kind.
+        defaults: fills in what a client may leave out, and then owns.
+        initial: fills in what the server decides when it creates an object.
+        schema: the OpenAPI schema of a custom kind; None takes everything as it comes.
+        columns: the additional printer columns of a custom kind.
     """
 
     resource: Resource
@@ -41,10 +45,12 @@ class Kind:
     short_names: tuple[str, ...] = ()
     singular: str = ""
     categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = VERBS
     custom: bool = False
     unconditional: bool = True
     create_on_update: bool = False
     answers_deleted: bool = False
+    defaults: Callable[[Object], Object] | None = None
     initial: Callable[[Object], Object] | None = None
     schema: Mapping[str, Any] | None = None
     columns: Sequence[Mapping[str, Any]] = ()
@@ -113,7 +119,7 @@ def _built_in(resource: Resource, *short: str, **facts: Any) -> Kind:
     )
 
 
-def _pod(obj: Object) -> Object:
+def _pod_defaults(obj: Object) -> Object:
     spec: Object = {
         "restartPolicy": "Always",
         "terminationGracePeriodSeconds": 30,
@@ -122,17 +128,43 @@ def _pod(obj: Object) -> Object:
         "schedulerName": "default-scheduler",
         "enableServiceLinks": True,
     }
-    return obj | {"spec": spec | (obj.get("spec") or {}), "status": {"phase": "Pending", "qosClass": "BestEffort"}}
+    given = obj.get("spec") or {}
+    containers = [_container_defaults(container) for container in given.get("containers") or ()]
+    return obj | {"spec": spec | given | {"containers": containers}}
 
 
-def _namespace(obj: Object) -> Object:
+def _container_defaults(container: Object) -> Object:
+    own: Object = {
+        "resources": {},
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+        "imagePullPolicy": "IfNotPresent" if ":" in container.get("image", "") else "Always",
+    }
+    ports = [{"protocol": "TCP"} | port for port in container.get("ports") or ()]
+    return own | container | ({"ports": ports} if ports else {})
+
+
+def _pod_status(obj: Object) -> Object:
+    return obj | {"status": {"phase": "Pending", "qosClass": "BestEffort"}}
+
+
+def _namespace_defaults(obj: Object) -> Object:
     head = dict(obj["metadata"])
     head["labels"] = {**(head.get("labels") or {}), "kubernetes.io/metadata.name": head["name"]}
-    return obj | {"metadata": head, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+    return obj | {"metadata": head}
 
 
-def _secret(obj: Object) -> Object:
+def _namespace_status(obj: Object) -> Object:
+    return obj | {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+
+
+def _secret_defaults(obj: Object) -> Object:
     return {"type": "Opaque"} | obj
+
+
+def _event_defaults(obj: Object) -> Object:
+    unset: Object = {"deprecatedSource": {}, "deprecatedFirstTimestamp": None, "deprecatedLastTimestamp": None}
+    return unset | obj
 
 
 _POD_FIELDS = {
@@ -166,19 +198,22 @@ BUILT_IN: tuple[Kind, ...] = (
         generation=SPEC,
         fields=_POD_FIELDS,
         answers_deleted=True,
-        initial=_pod,
+        defaults=_pod_defaults,
+        initial=_pod_status,
     ),
     _built_in(core.NODES, "no", fields={"spec.unschedulable": "spec.unschedulable"}, **_STATUS),
     _built_in(core.SERVICES, "svc", create_on_update=True, answers_deleted=True, **_STATUS),
     _built_in(core.CONFIG_MAPS, "cm"),
-    _built_in(core.SECRETS, fields={"type": "type"}, initial=_secret),
+    _built_in(core.SECRETS, fields={"type": "type"}, defaults=_secret_defaults),
     _built_in(
         core.NAMESPACES,
         "ns",
         subresources=("status", "finalize"),
         fields={"status.phase": "status.phase"},
         answers_deleted=True,
-        initial=_namespace,
+        verbs=tuple(verb for verb in VERBS if verb != "deletecollection"),
+        defaults=_namespace_defaults,
+        initial=_namespace_status,
     ),
     _built_in(core.SERVICE_ACCOUNTS, "sa", subresources=("token",), answers_deleted=True),
     _built_in(core.PERSISTENT_VOLUME_CLAIMS, "pvc", answers_deleted=True, **_STATUS),
@@ -189,7 +224,7 @@ BUILT_IN: tuple[Kind, ...] = (
     _built_in(REPLICA_SETS, "rs", **_WORKLOAD),
     _built_in(core.CONTROLLER_REVISIONS),
     _built_in(core.JOBS, subresources=("status",), generation=SPEC),
-    _built_in(core.EVENTS, "ev", fields=_EVENT_FIELDS, create_on_update=True),
+    _built_in(core.EVENTS, "ev", fields=_EVENT_FIELDS, create_on_update=True, defaults=_event_defaults),
     _built_in(core.LEASES, unconditional=False, create_on_update=True),
     _built_in(core.POD_DISRUPTION_BUDGETS, "pdb", subresources=("status",), generation=SPEC),
     _built_in(core.VOLUME_ATTACHMENTS, **_STATUS),

@@ -22,19 +22,20 @@ def merged(value: Any, patch: Any) -> Any:
     return result
 
 
-def patched(value: Any, operations: Sequence[Mapping[str, Any]]) -> Any:
+def patched(value: Any, operations: Any) -> Any:
     """The value after the operations of a JSON patch, all or none.
 
     Raises:
-        RefusalError: 422 when an operation cannot be carried out, 400 when it is none.
+        RefusalError: 422 when an operation cannot be carried out, 400 when there is no list of them.
     """
+    if not isinstance(operations, list) or not all(isinstance(operation, Mapping) for operation in operations):
+        raise status.bad_request("error decoding patch: a list of operations is needed")
     document = copy.deepcopy(value)
     for operation in operations:
         try:
             document = _carried_out(document, operation)
         except (KeyError, IndexError, ValueError, TypeError) as error:
-            told = f"the server rejected our request due to an error in our request: {error}"
-            raise status.RefusalError(422, status.failure(422, "Invalid", told)) from error
+            raise status.unprocessable() from error
     return document
 
 
@@ -46,8 +47,7 @@ def _carried_out(document: Any, operation: Mapping[str, Any]) -> Any:
         case "remove":
             return _remove(document, path)[0]
         case "replace":
-            _at(document, path)
-            return _add(_remove(document, path)[0], path, copy.deepcopy(operation["value"]))
+            return _replace(document, path, copy.deepcopy(operation["value"]))
         case "move":
             rest, found = _remove(document, _pointer(operation["from"]))
             return _add(rest, path, found)
@@ -94,6 +94,18 @@ def _add(document: Any, path: Sequence[str], value: Any) -> Any:
         if not 0 <= index <= len(parent):
             raise IndexError(f"no element {last}")
         parent.insert(index, value)
+    return document
+
+
+def _replace(document: Any, path: Sequence[str], value: Any) -> Any:
+    """In an object, what was not there before is added: a kube-apiserver does not insist."""
+    if not path:
+        return value
+    parent, last = _at(document, path[:-1]), path[-1]
+    if isinstance(parent, list):
+        parent[_index(parent, last)] = value
+    else:
+        parent[last] = value
     return document
 
 

@@ -6,12 +6,13 @@ import random
 import uuid
 from datetime import datetime
 
+from kaito_controller.kube.core import NAMESPACES
 from kaito_controller.kube.metadata import Object, deletion_timestamp, finalizers, generation
 from kaito_controller.kube.timestamps import format_timestamp
 from kaito_controller.testing.fake import status
 from kaito_controller.testing.fake.kinds import EVERYTHING, Kind
 from kaito_controller.testing.fake.routes import Target
-from kaito_controller.testing.fake.status import Cause
+from kaito_controller.testing.fake.status import Cause, RefusalError
 
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
@@ -47,10 +48,9 @@ def created(target: Target, body: Object, now: datetime, rng: random.Random) -> 
 def updated(target: Target, old: Object, body: Object) -> Object:
     """The object as it replaces another: what the path may not change stays as it was."""
     if target.subresource == "status":
-        obj = _without(old, "status") | ({"status": body["status"]} if "status" in body else {})
-        managed = body["metadata"].get("managedFields")
-        head = old["metadata"] | ({"managedFields": managed} if managed else {})
-        return obj | {"metadata": head}
+        return _with_status(target, old, body)
+    if target.subresource == "finalize":
+        return old | {"spec": body.get("spec") or {}}
     head = {key: value for key, value in body["metadata"].items() if key not in {"resourceVersion", *_KEPT}}
     head |= {key: old["metadata"][key] for key in _KEPT if key in old["metadata"]}
     head["resourceVersion"] = old["metadata"]["resourceVersion"]
@@ -66,9 +66,76 @@ def updated(target: Target, old: Object, body: Object) -> Object:
     return obj
 
 
-def marked(old: Object, now: datetime, grace_s: int) -> Object:
+def _with_status(target: Target, old: Object, body: Object) -> Object:
+    """The old object with a new status; built-in kinds take labels and annotations along."""
+    obj = _without(old, "status") | ({"status": body["status"]} if "status" in body else {})
+    head = dict(old["metadata"])
+    if not target.kind.custom:
+        for part in ("labels", "annotations"):
+            head.pop(part, None)
+            if part in body["metadata"]:
+                head[part] = body["metadata"][part]
+    return obj | {"metadata": head}
+
+
+def is_kept(target: Target, obj: Object) -> bool:
+    """Whether something still holds on to an object that is to be deleted: a finalizer, or a grace period."""
+    if target.resource == NAMESPACES and (obj.get("spec") or {}).get("finalizers"):
+        return True
+    return bool(finalizers(obj) or obj["metadata"].get("deletionGracePeriodSeconds"))
+
+
+def check_version(target: Target, old: Object, head: Object) -> None:
+    """Refuse a write that is meant for another version (409)."""
+    wanted, found = head.get("resourceVersion") or "", old["metadata"]["resourceVersion"]
+    if wanted and wanted != found:
+        raise status.conflict(target.resource.group, target.resource.plural, target.name, status.MODIFIED)
+
+
+def check_uid(target: Target, old: Object, head: Object) -> None:
+    """Refuse an update that is meant for another object of the same name (409)."""
+    wanted, found = head.get("uid") or "", old["metadata"]["uid"]
+    if wanted and wanted != found:
+        why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+        raise status.conflict(target.resource.group, target.resource.plural, target.name, why)
+
+
+def check_same_uid(target: Target, old: Object, head: Object) -> None:
+    """Refuse a patch that would change the UID (422)."""
+    wanted = head.get("uid") or ""
+    if wanted and wanted != old["metadata"]["uid"]:
+        message = f'Invalid value: "{wanted}": field is immutable'
+        raise _invalid(target, Cause(field="metadata.uid", reason="FieldValueInvalid", message=message))
+
+
+def nothing_with_uid(target: Target, uid: str) -> RefusalError:
+    """409: what was applied names a UID, and there is no object at all."""
+    why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+    return status.conflict(target.resource.group, target.resource.plural, target.name, why)
+
+
+def version_required(target: Target) -> RefusalError:
+    """422: this kind is never updated blindly."""
+    message = "Invalid value: 0: must be specified for an update"
+    cause = Cause(field="metadata.resourceVersion", reason="FieldValueInvalid", message=message)
+    return status.invalid(target.resource.group, target.resource.plural, target.name, [cause])
+
+
+def name_required(target: Target) -> RefusalError:
+    """422: neither a name nor the beginning of one."""
+    message = "Required value: name or generateName is required"
+    return _invalid(target, Cause(field="metadata.name", reason="FieldValueRequired", message=message))
+
+
+def _invalid(target: Target, cause: Cause) -> RefusalError:
+    return status.invalid(target.resource.group, target.resource.kind, target.name, [cause])
+
+
+def marked(old: Object, moment: datetime, grace_s: int | None) -> Object:
     """The object once its deletion was asked for; generations count that, too."""
-    head = old["metadata"] | {"deletionTimestamp": format_timestamp(now), "deletionGracePeriodSeconds": grace_s}
+    head = old["metadata"] | {"deletionTimestamp": format_timestamp(moment)}
+    if grace_s is not None:
+        head["deletionGracePeriodSeconds"] = grace_s
     if generation(old):
         head["generation"] = generation(old) + 1
     return old | {"metadata": head}
@@ -110,8 +177,7 @@ def _check_finalizers(target: Target, old: Object, new: Object) -> None:
             "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers"
             f" []string{{{listed}}}"
         )
-        cause = Cause(field="metadata.finalizers", reason="FieldValueForbidden", message=message)
-        raise status.invalid(target.resource.group, target.resource.kind, target.name, [cause])
+        raise _invalid(target, Cause(field="metadata.finalizers", reason="FieldValueForbidden", message=message))
 
 
 def _without(obj: Object, *keys: str) -> Object:

@@ -8,6 +8,11 @@ from kaito_controller.kube.resource import Resource
 from kaito_controller.testing.fake import status
 from kaito_controller.testing.fake.kinds import Kind, Kinds
 
+_SPACE = 2
+"""How many parts say that it is in a namespace: the word and its name."""
+_LONGEST = 3
+"""Plural, name, subresource."""
+
 
 @frozen(kw_only=True)
 class Target:
@@ -32,30 +37,42 @@ class Target:
 def target(kinds: Kinds, path: str) -> Target:
     """What a path names; raises a `RefusalError` 404 when nothing is served there."""
     parts = [part for part in path.split("/") if part]
-    group, version, rest = _api(parts)
+    match parts:
+        case ["api", version, *rest]:
+            group = ""
+        case ["apis", group, version, *rest]:
+            pass
+        case _:
+            raise status.no_such_page()
+    found = _target(kinds, group, version, rest)
+    if found is None:
+        raise _nothing(kinds, group)
+    if found.subresource and found.subresource not in found.kind.subresources:
+        raise status.no_such_resource()
+    return found
+
+
+def _target(kinds: Kinds, group: str, version: str, rest: list[str]) -> Target | None:
     namespace = ""
-    if rest and rest[0] == "namespaces" and len(rest) > 2 and kinds.find(group, version, rest[2]):  # noqa: PLR2004 - namespaces, its name, a plural
-        kind = kinds.find(group, version, rest[2])
-        if kind is not None and kind.resource.namespaced:
-            namespace, rest = rest[1], rest[2:]
+    inside = len(rest) > _SPACE and rest[0] == "namespaces" and not _is_own_subresource(kinds, group, version, rest[2])
+    if inside:
+        namespace, rest = rest[1], rest[_SPACE:]
     kind = kinds.find(group, version, rest[0]) if rest else None
-    if kind is None or len(rest) > 3:  # noqa: PLR2004 - plural, name, subresource
-        raise _nothing(kinds, group, version)
+    if kind is None or len(rest) > _LONGEST or (inside and not kind.resource.namespaced):
+        return None
     name, subresource = (*rest[1:], "", "")[:2]
-    if subresource and subresource not in kind.subresources:
-        raise status.no_such_resource()
     if name and kind.resource.namespaced and not namespace:
-        raise status.no_such_resource()
+        return None
     return Target(kind=kind, namespace=namespace, name=name, subresource=subresource)
 
 
-def _api(parts: list[str]) -> tuple[str, str, list[str]]:
-    if parts[:1] == ["api"] and len(parts) > 2:  # noqa: PLR2004 - api, version, plural
-        return "", parts[1], parts[2:]
-    if parts[:1] == ["apis"] and len(parts) > 3:  # noqa: PLR2004 - apis, group, version, plural
-        return parts[1], parts[2], parts[3:]
-    raise status.no_such_page()
+def _is_own_subresource(kinds: Kinds, group: str, version: str, word: str) -> bool:
+    """Whether the word after a namespace's name is a part of the namespace rather than something in it."""
+    spaces = kinds.find(group, version, "namespaces")
+    return spaces is not None and word in spaces.subresources
 
 
-def _nothing(kinds: Kinds, group: str, version: str) -> status.RefusalError:
-    return status.no_such_resource() if not kinds.knows_version(group, version) else status.no_such_page()
+def _nothing(kinds: Kinds, group: str) -> status.RefusalError:
+    """Groups of the server itself answer in their own form, those of others and none at all in plain text."""
+    own = any(kind.resource.group == group and not kind.custom for kind in kinds)
+    return status.no_such_resource() if own else status.no_such_page()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from kaito_controller.kube.core import NAMESPACES
+from kaito_controller.kube.core import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES
 from kaito_controller.kube.metadata import Object, name, namespace
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.testing.fake import kinds, status
+from kaito_controller.testing.fake import discovery, kinds, rendering, status
+from kaito_controller.testing.fake.definitions import Definitions
 from kaito_controller.testing.fake.deleting import Deleting
 from kaito_controller.testing.fake.kinds import Kind
 from kaito_controller.testing.fake.reading import Listed, Reading
 from kaito_controller.testing.fake.request import Request, Response
+from kaito_controller.testing.fake.reviews import Users
 from kaito_controller.testing.fake.routes import Target, target
 from kaito_controller.testing.fake.status import RefusalError
 from kaito_controller.testing.fake.storage import Storage
@@ -40,6 +42,10 @@ class FakeServer:
         self._writing = Writing(clock=clock, rng=self.rng, storage=self.storage)
         self._deleting = Deleting(clock=clock, storage=self.storage)
         self._watching = Watching(clock=clock, rng=self.rng, storage=self.storage)
+        self._definitions = Definitions(clock=clock, storage=self.storage, kinds=self.kinds, cut=self._watching.cut)
+        self.users = Users()
+        for kind in self.kinds:
+            self.storage.collection(kind.group_resource)
         for space in NAMESPACES_AT_FIRST:
             self.create(NAMESPACES, {"metadata": {"name": space}})
 
@@ -48,6 +54,13 @@ class FakeServer:
         self.requests.append(request)
         self.storage.tick()
         try:
+            user = self.users.of(request.token)
+            found = discovery.answer(self.kinds, request) if request.method == "GET" else None
+            if found is not None:
+                return Response(body=found)
+            review = self.users.answer(request, user)
+            if review is not None:
+                return Response(status=201, body=review)
             return await self._answer(target(self.kinds, request.path), request)
         except RefusalError as refusal:
             return Response(status=refusal.code, body=refusal.body, headers=refusal.headers)
@@ -55,7 +68,9 @@ class FakeServer:
     def serve(self, *resources: Resource | Kind) -> None:
         """Serve further kinds from now on; a bare resource is served as a custom one with a status subresource."""
         for resource in resources:
-            self.kinds.add(resource if isinstance(resource, Kind) else kinds.plain(resource))
+            kind = resource if isinstance(resource, Kind) else kinds.plain(resource)
+            self.kinds.add(kind)
+            self.storage.collection(kind.group_resource)
 
     def compact(self) -> None:
         """Forget every version but the current: older pages, exact lists and watches are answered with 410."""
@@ -63,8 +78,7 @@ class FakeServer:
 
     def cut_watches(self) -> None:
         """End every open watch without a word, as a server does that goes down."""
-        for watch in list(self._watching.opened):
-            watch.end()
+        self._watching.cut()
 
     def expire_watches(self) -> None:
         """Forget the history, and tell every open watch in its stream that its version is too old."""
@@ -82,13 +96,16 @@ class FakeServer:
         space = namespace(obj)
         if space and space not in self.storage.collection("namespaces").objects:
             self.create(NAMESPACES, {"metadata": {"name": space}})
-        return self._writing.create(self._target(resource, space), obj, _seed("POST"))
+        created = self._writing.create(self._target(resource, space), whole(resource, obj), _seed("POST"))
+        self._settle(resource)
+        return created
 
     def update(self, resource: Resource, obj: Object, subresource: str = "") -> Object:
         """Replace an object as if a client had; without a resourceVersion, whatever it is by now."""
         found = self._target(resource, namespace(obj), name(obj), subresource)
-        old = self._reading.current(found)
-        return self._writing.replace(found, old, obj, _seed("PUT"))
+        updated = self._writing.replace(found, self._reading.current(found), whole(resource, obj), _seed("PUT"))
+        self._settle(resource)
+        return updated
 
     def patch(
         self,
@@ -100,11 +117,15 @@ class FakeServer:
     ) -> Object:
         """Merge into an object as if a client had."""
         found = self._target(resource, namespace or "", name, subresource)
-        return self._writing.patch(found, patch, _seed("PATCH", MERGE))
+        patched, _ = self._writing.patch(found, patch, _seed("PATCH", MERGE))
+        self._settle(resource)
+        return patched
 
     def delete(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """Delete an object as if a client had."""
-        return self._deleting.delete(self._target(resource, namespace or "", name), None, _seed("DELETE"))
+        answer = self._deleting.delete(self._target(resource, namespace or "", name), None, _seed("DELETE"))
+        self._settle(resource)
+        return answer
 
     def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """The object as it is stored; raises a `RefusalError` 404 when it is not there."""
@@ -118,44 +139,58 @@ class FakeServer:
     def _target(self, resource: Resource, space: str, name: str = "", subresource: str = "") -> Target:
         return Target(kind=self.kinds.of(resource), namespace=space, name=name, subresource=subresource)
 
+    def _settle(self, resource: Resource) -> None:
+        if resource == CUSTOM_RESOURCE_DEFINITIONS:
+            self._definitions.settle()
+
     async def _answer(self, where: Target, request: Request) -> Response:
+        form = rendering.form(request)
+        if request.method == "GET":
+            return await self._read(where, request, form)
+        code, obj = self._write(where, request)
+        self._settle(where.resource)
+        if obj.get("kind") in {"Status", where.resource.list_kind}:
+            return Response(status=code, body=obj)
+        return Response(status=code, body=rendering.rendered(where.kind, form, obj, self.clock.now()))
+
+    def _write(self, where: Target, request: Request) -> tuple[int, Object]:
         match request.method, bool(where.name):
-            case "GET", named:
-                return await self._read(where, request, named=named)
             case "POST", False:
-                return Response(status=201, body=self._writing.create(where, request.body, request))
+                return 201, self._writing.create(where, request.body, request)
             case "PUT", True:
                 obj, new = self._writing.update(where, request.body, request)
-                return Response(status=201 if new else 200, body=obj)
+                return (201 if new else 200), obj
             case "PATCH", True:
-                return Response(body=self._writing.patch(where, request.body, request))
-            case "DELETE", True:
-                return Response(body=self._deleting.delete(where, request.body, request))
-            case "DELETE", False:
+                obj, new = self._writing.patch(where, request.body, request)
+                return (201 if new else 200), obj
+            case "DELETE", True if not where.subresource:
+                return 200, self._deleting.delete(where, request.body, request)
+            case "DELETE", False if "deletecollection" in where.kind.verbs:
                 deleted = self._deleting.delete_collection(where, request.body, request)
-                return Response(body=self._list(where, Listed(items=deleted, version=self.storage.revision)))
+                return 200, self._list(where, "", Listed(items=deleted, version=self.storage.revision))
         raise status.method_not_allowed()
 
-    async def _read(self, where: Target, request: Request, *, named: bool) -> Response:
+    async def _read(self, where: Target, request: Request, form: str) -> Response:
         if request.is_watch:
             return Response(stream=await self._watching.open(where, request))
-        if named:
-            return Response(body=await self._reading.get(where, request))
-        return Response(body=self._list(where, await self._reading.list(where, request)))
+        if where.name:
+            found = await self._reading.get(where, request)
+            return Response(body=rendering.rendered(where.kind, form, found, self.clock.now()))
+        return Response(body=self._list(where, form, await self._reading.list(where, request)))
 
-    def _list(self, where: Target, listed: Listed) -> Object:
+    def _list(self, where: Target, form: str, listed: Listed) -> Object:
         head: dict[str, Any] = {"resourceVersion": str(listed.version)}
         if listed.next_page:
             head["continue"] = listed.next_page
         if listed.remaining is not None:
             head["remainingItemCount"] = listed.remaining
-        resource = where.resource
-        return {
-            "kind": resource.list_kind,
-            "apiVersion": resource.api_version,
-            "metadata": head,
-            "items": listed.items,
-        }
+        return rendering.rendered_list(where.kind, form, listed.items, head, self.clock.now())
+
+
+def whole(resource: Resource, obj: Object) -> Object:
+    """An object that says of what kind it is."""
+    head = obj.get("metadata") or {}
+    return {"apiVersion": resource.api_version, "kind": resource.kind} | obj | {"metadata": head}
 
 
 def _seed(method: str, content_type: str = "application/json") -> Request:

@@ -44,7 +44,7 @@ def failure(code: int, reason: str, message: str, details: Mapping[str, Any] | N
     status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
     if reason:
         status["reason"] = reason
-    if details:
+    if details is not None:
         status["details"] = {key: value for key, value in details.items() if value}
     return status | {"code": code}
 
@@ -68,7 +68,7 @@ def not_found(group: str, plural: str, name: str) -> RefusalError:
 
 def no_such_resource() -> RefusalError:
     """404: the group is there or not, and does not serve this kind."""
-    return _refusal(404, "NotFound", "the server could not find the requested resource", None)
+    return _refusal(404, "NotFound", "the server could not find the requested resource", {})
 
 
 def no_such_page() -> RefusalError:
@@ -94,9 +94,17 @@ MODIFIED = "the object has been modified; please apply your changes to the lates
 
 def apply_conflict(causes: Sequence[Cause]) -> RefusalError:
     """409: other managers own fields that were applied with other values."""
-    count = f"{len(causes)} conflict{'s' if len(causes) > 1 else ''}"
-    words = [f"{cause.message}: {cause.field}" for cause in causes]
-    message = f"Apply failed with {count}: " + (words[0] if len(words) == 1 else "conflicts: " + "; ".join(words))
+    if len(causes) == 1:
+        message = f"Apply failed with 1 conflict: {causes[0].message}: {causes[0].field}"
+    else:
+        groups = dict.fromkeys(cause.message for cause in causes)
+        told = [
+            group.replace("conflict", "conflicts", 1)
+            + ":\n"
+            + "\n".join(f"- {cause.field}" for cause in causes if cause.message == group)
+            for group in groups
+        ]
+        message = f"Apply failed with {len(causes)} conflicts: " + "\n".join(told)
     return _refusal(409, "Conflict", message, {"causes": [cause.body for cause in causes]})
 
 
@@ -107,6 +115,16 @@ def invalid(group: str, kind: str, name: str, causes: Sequence[Cause]) -> Refusa
     message = f'{qualified(group, kind)} "{name}" is invalid: {told}'
     details = {"name": name, "group": group, "kind": kind, "causes": [cause.body for cause in causes]}
     return _refusal(422, "Invalid", message, details)
+
+
+def unexpected(message: str) -> RefusalError:
+    """500 without a reason: what a kube-apiserver makes of an error that nobody put into words."""
+    return _refusal(500, "", message, None)
+
+
+def unprocessable() -> RefusalError:
+    """422: a JSON patch that does not fit the object."""
+    return _refusal(422, "Invalid", "the server rejected our request due to an error in our request", {})
 
 
 def bad_request(message: str) -> RefusalError:
@@ -123,6 +141,18 @@ def forbidden(group: str, plural: str, name: str, why: str) -> RefusalError:
     """403: known, and not allowed."""
     told = f'{qualified(group, plural)} "{name}" is forbidden: {why}'
     return _refusal(403, "Forbidden", told, _who(group, plural, name))
+
+
+def terminating(group: str, plural: str, name: str, namespace: str) -> RefusalError:
+    """403: nothing new in a namespace that goes away."""
+    why = f"unable to create new content in namespace {namespace} because it is being terminated"
+    cause = {
+        "reason": "NamespaceTerminating",
+        "message": f"namespace {namespace} is being terminated",
+        "field": "metadata.namespace",
+    }
+    message = f'{qualified(group, plural)} "{name}" is forbidden: {why}'
+    return _refusal(403, "Forbidden", message, {**_who(group, plural, name), "causes": [cause]})
 
 
 def expired(message: str, *, continue_token: str = "") -> RefusalError:

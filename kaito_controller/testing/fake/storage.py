@@ -23,6 +23,8 @@ COMPACTION_S = 300.0
 """Every so often a kube-apiserver makes etcd forget what is older than that."""
 FUTURE_S = 3.0
 """How long a read waits for a version that is not there yet."""
+FIRST = 100
+"""The revision of a new storage: higher than 1, so that 1 is a version from before the history of everything."""
 
 
 @frozen
@@ -74,8 +76,8 @@ class Storage:
         self._clock = clock
         self._collections: dict[str, Collection] = {}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._compactions: list[tuple[float, int]] = [(clock.monotonic(), 1)]
-        self.revision = 1
+        self._compactions: list[tuple[float, int]] = [(clock.monotonic(), FIRST)]
+        self.revision = FIRST
         self.compacted = 0
 
     def collection(self, name: str) -> Collection:
@@ -96,12 +98,11 @@ class Storage:
         self._record(collection, Change(version, self._clock.monotonic(), key, old, stamped))
         return stamped
 
-    def remove(self, name: str, key: str, last: Object | None = None) -> Object:
-        """Remove an object under the next revision; `last` is how it looked when it went, when that was not stored."""
+    def remove(self, name: str, key: str) -> Object:
+        """Remove an object under the next revision; how it was stored last, with that revision."""
         collection = self.collection(name)
         version = self._next()
-        old = last or collection.objects[key]
-        del collection.objects[key]
+        old = collection.objects.pop(key)
         collection.keys.pop(bisect_left(collection.keys, key))
         self._record(collection, Change(version, self._clock.monotonic(), key, old, None))
         return old | {"metadata": old["metadata"] | {"resourceVersion": str(version)}}

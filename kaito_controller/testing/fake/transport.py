@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, ApiTimeoutError
-from kaito_controller.machinery.retry import ATTEMPTS, is_worth_another_try, refusal
+from kaito_controller.machinery.retry import refusal, send_again
 from kaito_controller.testing.fake.request import JSON, Request, Response
 from kaito_controller.testing.fake.server import FakeServer
 from kaito_controller.testing.fake.watch import Watch
@@ -48,20 +49,19 @@ class FakeTransport:
     ) -> Object:
         """One call; see `machinery.transport.Transport`."""
         request = self._request(method, path, query, accept, body=body, content_type=content_type)
-        for attempt in range(1, ATTEMPTS + 1):
+
+        async def attempt() -> Object:
             try:
                 async with asyncio.timeout(timeout_s):
                     response = await self._handle(request)
             except TimeoutError as error:
                 raise ApiTimeoutError(f"{method} {path}: no answer in time") from error
             data = encoded(response.body)
-            if response.status < 300:  # noqa: PLR2004 - HTTP's successes
-                return dict(codec.loads(data))
-            failed = _error(response, data)
-            if not retry or attempt == ATTEMPTS or not is_worth_another_try(method, failed):
-                raise failed
-            await self._clock.sleep(failed.retry_after_s or 0)
-        raise AssertionError("the last attempt has raised")
+            if response.status >= HTTPStatus.MULTIPLE_CHOICES:
+                raise _error(response, data)
+            return dict(codec.loads(data)) if isinstance(response.body, dict) else {}
+
+        return await (send_again(attempt, method=method, clock=self._clock) if retry else attempt())
 
     @asynccontextmanager
     async def stream(
@@ -77,7 +77,7 @@ class FakeTransport:
         response = await self._handle(self._request(method, path, query, accept))
         if response.stream is None:
             data = encoded(response.body)
-            if response.status >= 300:  # noqa: PLR2004 - HTTP's successes
+            if response.status >= HTTPStatus.MULTIPLE_CHOICES:
                 raise _error(response, data)
             yield _once(data)
             return

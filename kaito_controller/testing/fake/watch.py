@@ -24,6 +24,7 @@ class Watch:
     """A stream of watch events as decoded objects; iterate `events` once.
 
     Args:
+        render: brings what is sent into the form that was asked for.
         revision: the newest version of the whole storage, which bookmarks carry.
         after: changes up to this version are not sent.
     """
@@ -32,6 +33,7 @@ class Watch:
         self,
         *,
         clock: Clock,
+        render: Callable[[Object], Object],
         resource: Resource,
         collection: Collection,
         selection: Selection,
@@ -39,8 +41,9 @@ class Watch:
         after: int,
     ) -> None:
         self.resource = resource
+        self.collection = collection
+        self._render = render
         self._clock = clock
-        self._collection = collection
         self._selection = selection
         self._revision = revision
         self._after = after
@@ -53,7 +56,7 @@ class Watch:
 
     def open(self, timeout_s: float, *, bookmarks: bool) -> None:
         """Take part in what happens from now on, until the time is up."""
-        self._collection.subscribers.append(self.offer)
+        self.collection.subscribers.append(self.offer)
         self._deadline = self._clock.monotonic() + timeout_s
         self._timers.append(self._clock.call_later(timeout_s, self.end))
         if bookmarks:
@@ -66,7 +69,7 @@ class Watch:
 
     def send(self, kind: str, obj: Object) -> None:
         """Send one event."""
-        self._pending.append({"type": kind, "object": obj})
+        self._pending.append({"type": kind, "object": obj if kind == "ERROR" else self._render(obj)})
         self._wake.set()
 
     def send_bookmark(self, *, initial_events_end: bool = False) -> None:
@@ -131,8 +134,8 @@ class Watch:
         self._plan_bookmark()
 
     def _detach(self) -> None:
-        if self.offer in self._collection.subscribers:
-            self._collection.subscribers.remove(self.offer)
+        if self.offer in self.collection.subscribers:
+            self.collection.subscribers.remove(self.offer)
         for timer in (*self._timers, self._bookmark_timer):
             if timer is not None:
                 timer.cancel()

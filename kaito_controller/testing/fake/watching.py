@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from attrs import field, frozen
 
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.testing.fake import status
+from kaito_controller.testing.fake import rendering, status
 from kaito_controller.testing.fake.reading import NOT_OLDER_THAN, version_of
 from kaito_controller.testing.fake.request import Request
 from kaito_controller.testing.fake.routes import Target
@@ -16,9 +17,6 @@ from kaito_controller.testing.fake.selectors import Selection, selection
 from kaito_controller.testing.fake.status import Cause, RefusalError
 from kaito_controller.testing.fake.storage import Collection, Storage
 from kaito_controller.testing.fake.watch import Watch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MIN_REQUEST_TIMEOUT_S = 1800
 """A watch that names no timeout lasts this long, times a factor between 1 and 2."""
@@ -40,12 +38,13 @@ class Watching:
         version = version_of(request)
         initial = request.query.get("sendInitialEvents")
         collection = self.storage.collection(target.kind.group_resource)
+        new = partial(self._watch, target, selected, rendering.form(request))
         try:
             if initial == "true":
                 await self.storage.wait_for(version)
-            watch = self._begun(target, selected, collection, version, initial)
+            watch = self._begun(new, selected, collection, version, initial)
         except RefusalError as refusal:
-            watch = self._watch(target, selected, collection, 0)
+            watch = new(0)
             watch.fail(refusal)
             return watch
         bookmarks = request.query.get("allowWatchBookmarks") in {"true", "1"}
@@ -56,13 +55,25 @@ class Watching:
         self.opened.append(watch)
         return watch
 
+    def cut(self, group_resource: str = "") -> None:
+        """End the watches of a collection, or all of them, without a word."""
+        collection = self.storage.collection(group_resource) if group_resource else None
+        for watch in list(self.opened):
+            if collection is None or watch.collection is collection:
+                watch.end()
+
     def _begun(
-        self, target: Target, selected: Selection, collection: Collection, version: int, initial: str | None
+        self,
+        new: Callable[[int], Watch],
+        selected: Selection,
+        collection: Collection,
+        version: int,
+        initial: str | None,
     ) -> Watch:
         """A watch with everything that it has to be told at once."""
         now = self.storage.revision
         if initial == "true" or (not version and initial is None):
-            watch = self._watch(target, selected, collection, now)
+            watch = new(now)
             for key in collection.keys:
                 if selected.matches(collection.objects[key]):
                     watch.send("ADDED", collection.objects[key])
@@ -70,16 +81,17 @@ class Watching:
         start = version or now
         if start < collection.watched_from:
             raise status.too_old(start, collection.watched_from)
-        watch = self._watch(target, selected, collection, start)
+        watch = new(start)
         for change in collection.since(start):
             watch.offer(change)
         return watch
 
-    def _watch(self, target: Target, selected: Selection, collection: Collection, after: int) -> Watch:
+    def _watch(self, target: Target, selected: Selection, form: str, after: int) -> Watch:
         return Watch(
             clock=self.clock,
+            render=rendering.event_renderer(target.kind, form, self.clock.now),
             resource=target.resource,
-            collection=collection,
+            collection=self.storage.collection(target.kind.group_resource),
             selection=selected,
             revision=lambda: self.storage.revision,
             after=after,

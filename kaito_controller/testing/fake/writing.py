@@ -1,24 +1,28 @@
-"""Writes: create, replace, patch, and what each must have true before it happens."""
+"""Writes: create, replace, patch and apply, and what each must have true before it happens."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve, frozen
 
 from kaito_controller.kube import core
-from kaito_controller.kube.metadata import Object, finalizers, is_deleting
+from kaito_controller.kube.metadata import Object, is_deleting
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.testing.fake import patches, preparing, status
+from kaito_controller.testing.fake import decoding, merging, ownership, patches, preparing, shapes, status
+from kaito_controller.testing.fake.ownership import Manager, Ownership
 from kaito_controller.testing.fake.request import Request
 from kaito_controller.testing.fake.routes import Target
-from kaito_controller.testing.fake.status import Cause
+from kaito_controller.testing.fake.shapes import Shape
 from kaito_controller.testing.fake.storage import Storage
 
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
+APPLY = "application/apply-patch+yaml"
 _NAME_ATTEMPTS = 8
+_ABSENT: Object = {"metadata": {}}
 
 
 @frozen(kw_only=True)
@@ -31,80 +35,132 @@ class Writing:
 
     def create(self, target: Target, body: Any, request: Request) -> Object:
         """POST to a collection."""
-        obj = decoded(target, body)
+        obj = decoding.decoded(target, body)
         head = obj["metadata"]
         if head.get("resourceVersion"):
-            raise status.bad_request("resourceVersion should not be set on objects to be created")
+            raise status.unexpected("resourceVersion should not be set on objects to be created")
         named = self._named(target, head)
         self._check_namespace(named)
         if named.key in self._objects(named):
             raise status.already_exists(target.resource.group, target.resource.plural, named.name)
-        return self._store(named, preparing.created(named, obj, self.clock.now(), self.rng), request)
+        return self._create(named, obj, request)
 
     def update(self, target: Target, body: Any, request: Request) -> tuple[Object, bool]:
         """PUT of an object or a subresource; the object and whether it is new."""
-        obj = decoded(target, body)
+        obj = decoding.decoded(target, body)
+        decoding.check_name(target, obj)
         head = obj["metadata"]
-        if head.get("name", "") != target.name:
-            found, wanted = head.get("name", ""), target.name
-            raise status.bad_request(
-                f"the name of the object ({found}) does not match the name on the URL ({wanted})"
-                if found
-                else "name must be provided"
-            )
         old = self._objects(target).get(target.key)
         if old is None:
             if not target.kind.create_on_update or target.subresource or head.get("uid"):
                 raise status.not_found(target.resource.group, target.resource.plural, target.name)
             self._check_namespace(target)
-            return self._store(target, preparing.created(target, obj, self.clock.now(), self.rng), request), True
+            return self._create(target, obj, request), True
         if not head.get("resourceVersion") and not target.kind.unconditional:
-            cause = Cause(
-                field="metadata.resourceVersion",
-                reason="FieldValueInvalid",
-                message="Invalid value: 0: must be specified for an update",
-            )
-            raise status.invalid(target.resource.group, target.resource.kind, target.name, [cause])
+            raise preparing.version_required(target)
+        preparing.check_uid(target, old, head)
         return self.replace(target, old, obj, request), False
 
-    def patch(self, target: Target, body: Any, request: Request) -> Object:
-        """PATCH of what exists, by the content type of the request."""
+    def patch(self, target: Target, body: Any, request: Request) -> tuple[Object, bool]:
+        """PATCH by the content type of the request; the object and whether it is new."""
+        content_type = request.content_type.partition(";")[0]
+        decoding.check_patch_options(request, content_type)
+        if content_type == APPLY:
+            return self._apply(target, body, request)
+        change: Callable[[Object], Any]
+        if content_type == MERGE:
+            change = lambda old: patches.merged(old, body)  # noqa: E731 - one of two ways to change an object
+        elif content_type == JSON_PATCH:
+            change = lambda old: patches.patched(old, body)  # noqa: E731 - the other way
+        else:
+            raise status.unsupported_media_type((JSON_PATCH, MERGE, APPLY))
         old = self._objects(target).get(target.key)
         if old is None:
             raise status.not_found(target.resource.group, target.resource.plural, target.name)
-        content_type = request.content_type.partition(";")[0]
-        if content_type == MERGE:
-            new = patches.merged(old, body)
-        elif content_type == JSON_PATCH:
-            new = patches.patched(old, body)
-        else:
-            raise status.unsupported_media_type((JSON_PATCH, MERGE))
-        return self.replace(target, old, decoded(target, new), request)
+        new = decoding.decoded(target, change(old))
+        decoding.check_name(target, new)
+        preparing.check_same_uid(target, old, new["metadata"])
+        return self.replace(target, old, new, request), False
 
     def replace(self, target: Target, old: Object, body: Object, request: Request) -> Object:
-        """Put an object in the place of another, when it is still the one that is meant."""
-        self._check_preconditions(target, old, body["metadata"])
+        """Put an object in the place of another, when that is still the version that is meant."""
+        owned = _recorded(old, body)
+        new = self._prepared(target, old, body)
+        owned = ownership.updated(_shape(target), owned, old, new, _manager(target, request, ownership.UPDATE))
+        return self._replace(target, old, self._stamped(new, owned, old), request)
+
+    def _apply(self, target: Target, body: Any, request: Request) -> tuple[Object, bool]:
+        config = decoding.configuration(target, body)
+        old = self._objects(target).get(target.key)
+        if old is None and target.subresource:
+            raise status.not_found(target.resource.group, target.resource.plural, target.name)
+        if old is None and config["metadata"].get("uid"):
+            raise preparing.nothing_with_uid(target, config["metadata"]["uid"])
+        live = old or self._absent(target)
+        manager = _manager(target, request, ownership.APPLY)
+        force = request.query.get("force") == "true"
+        try:
+            merged, owned = ownership.applied(_shape(target), Ownership.of(live), live, config, manager, force=force)
+        except merging.DuplicateKeyError as error:
+            raise decoding.cannot_type(target, str(error)) from error
+        decoding.check_name(target, merged)
+        new = decoding.decoded(target, merged)
+        if old is None:
+            self._check_namespace(target)
+            return self._create(target, new, request, owned), True
+        preparing.check_same_uid(target, old, new["metadata"])
+        return self._replace(target, old, self._stamped(self._prepared(target, old, new), owned, old), request), False
+
+    def _create(self, target: Target, obj: Object, request: Request, owned: Ownership | None = None) -> Object:
+        kind = target.kind
+        new = preparing.created(target, obj, self.clock.now(), self.rng)
+        new = kind.defaults(new) if kind.defaults else new
+        decoding.check(target, new)
+        if owned is None:
+            manager = _manager(target, request, ownership.UPDATE)
+            owned = ownership.updated(_shape(target), Ownership(), self._absent(target), new, manager)
+        new = self._stamped(new, owned, _ABSENT)
+        return self._store(target, kind.initial(new) if kind.initial else new, request)
+
+    def _prepared(self, target: Target, old: Object, body: Object) -> Object:
+        """What would be stored, after everything that can be wrong with it was checked."""
+        preparing.check_version(target, old, body["metadata"])
         new = preparing.updated(target, old, body)
+        decoding.check(target, new)
+        return new
+
+    def _replace(self, target: Target, old: Object, new: Object, request: Request) -> Object:
         if preparing.same(old, new):
             return old
-        if is_deleting(new) and not finalizers(new) and not new["metadata"].get("deletionGracePeriodSeconds"):
-            return new if request.dry_run else self.storage.remove(target.kind.group_resource, target.key, new)
+        if is_deleting(new) and not preparing.is_kept(target, new):
+            if not request.dry_run:
+                self.storage.remove(target.kind.group_resource, target.key)
+            return new
         return self._store(target, new, request)
+
+    def _stamped(self, obj: Object, owned: Ownership, before: Object) -> Object:
+        managed = owned.written(Ownership.of(before), self.clock.now())
+        head = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+        return obj | {"metadata": head | ({"managedFields": managed} if managed else {})}
 
     def _store(self, target: Target, obj: Object, request: Request) -> Object:
         return obj if request.dry_run else self.storage.write(target.kind.group_resource, target.key, obj)
+
+    def _absent(self, target: Target) -> Object:
+        """What a kind looks like before there is anything: the structs of built-in kinds are there, and empty."""
+        head: Object = {"apiVersion": target.resource.api_version, "kind": target.resource.kind, "metadata": {}}
+        if target.kind.custom:
+            return head
+        containers: Object = {"containers": None}
+        spec = containers if target.resource == core.PODS else {"template": {"metadata": {}, "spec": containers}}
+        return head | {"spec": spec, "status": {}}
 
     def _named(self, target: Target, head: Object) -> Target:
         name, prefix = head.get("name") or "", head.get("generateName") or ""
         if name:
             return evolve(target, name=name)
         if not prefix:
-            cause = Cause(
-                field="metadata.name",
-                reason="FieldValueRequired",
-                message="Required value: name or generateName is required",
-            )
-            raise status.invalid(target.resource.group, target.resource.kind, "", [cause])
+            raise preparing.name_required(target)
         for _ in range(_NAME_ATTEMPTS):
             named = evolve(target, name=preparing.generated(prefix, self.rng))
             if named.key not in self._objects(named):
@@ -118,36 +174,28 @@ class Writing:
         if found is None:
             raise status.not_found("", core.NAMESPACES.plural, target.namespace)
         if is_deleting(found):
-            why = f"unable to create new content in namespace {target.namespace} because it is being terminated"
-            raise status.forbidden(target.resource.group, target.resource.plural, target.name, why)
-
-    def _check_preconditions(self, target: Target, old: Object, head: Object) -> None:
-        version, uid = head.get("resourceVersion") or "", head.get("uid") or ""
-        group, plural, found = target.resource.group, target.resource.plural, old["metadata"]["uid"]
-        if uid and uid != found:
-            why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
-            raise status.conflict(group, plural, target.name, why)
-        if version and version != old["metadata"]["resourceVersion"]:
-            raise status.conflict(group, plural, target.name, status.MODIFIED)
+            raise status.terminating(target.resource.group, target.resource.plural, target.name, target.namespace)
 
     def _objects(self, target: Target) -> dict[str, Object]:
         return self.storage.collection(target.kind.group_resource).objects
 
 
-def decoded(target: Target, body: Any) -> Object:
-    """A body as an object of the target's kind and place; raises a `RefusalError` 400 when it is another."""
-    if not isinstance(body, dict):
-        raise status.bad_request("the object provided is unrecognized (must be of type object)")
-    wanted = {"apiVersion": target.resource.api_version, "kind": target.resource.kind}
-    for key, value in wanted.items():
-        if body.get(key, value) != value:
-            raise status.bad_request(
-                f"{key} in the data ({body[key]}) does not match the expected {key} ({value}) of the path"
-            )
-    head = body.get("metadata") or {}
-    namespace = head.get("namespace") or target.namespace
-    if namespace != target.namespace:
-        raise status.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
-    return body | {"metadata": head}
+def _shape(target: Target) -> Shape:
+    return shapes.of_root(target.kind.schema) if target.kind.custom else shapes.BUILT_IN
+
+
+def _manager(target: Target, request: Request, operation: str) -> Manager:
+    return Manager(
+        operation=operation,
+        name=request.manager,
+        api_version=target.resource.api_version,
+        subresource=target.subresource,
+    )
+
+
+def _recorded(old: Object, body: Object) -> Ownership:
+    """Who owned what before; a body that empties the record starts it anew."""
+    given = body["metadata"].get("managedFields")
+    if given in ([], [{}]):
+        return Ownership()
+    return Ownership.of(old)
