@@ -82,6 +82,13 @@ class APIServer:
         self.control_plane.wait_ready()
         self.control_plane.wait_storage()
 
+    def compact_etcd(self) -> int:
+        """Have etcd forget every revision before the present one, and return that.
+
+        A watch cache that was filled before keeps its own history; restart the API server to empty it.
+        """
+        return self.control_plane.compact()
+
     def start(self, *components: str) -> None:
         """Start kube-controller-manager, kube-scheduler or kwok beside it."""
         self.control_plane.start_components(*components)
@@ -94,6 +101,10 @@ class APIServer:
     def log(self, component: str) -> str:
         """Return what a component printed."""
         return self.control_plane.processes.log(component).read_text(errors="replace")
+
+    def writes(self) -> list[Any]:
+        """The writes on record, in the order in which they were answered, as audit events."""
+        return [json.loads(line) for line in self.control_plane.audit_log.read_text().splitlines()]
 
     def install_crds(self, folder: Path = REPOSITORY / "config" / "crd") -> None:
         """Install the custom resource definitions of a folder, when there are any, and wait until they are served."""
@@ -111,14 +122,17 @@ class APIServer:
 
 
 @contextmanager
-def serving(folder: Path, *, components: Sequence[str] = (), crds: Path | None = None) -> Iterator[APIServer]:
+def serving(
+    folder: Path, *, components: Sequence[str] = (), crds: Path | None = None, audits: bool = False
+) -> Iterator[APIServer]:
     """Run an API server in a folder for as long as the context lasts, with our resource definitions installed.
 
     `components` are those of kube-controller-manager, kube-scheduler and kwok to start as well; `crds` is another
-    folder of definitions to install. Nothing is left behind, whatever happens: when this process dies, they die.
+    folder of definitions to install; with `audits` every write is on record (`APIServer.writes`). Nothing is left
+    behind, whatever happens: when this process dies, they die.
     """
     stages = tuple(sorted((REPOSITORY / "hack" / "local_cluster" / "kwok").glob("*.yaml")))
-    server = APIServer(control_plane=ControlPlane(folder=folder, die_with_parent=True, stages=stages))
+    server = APIServer(control_plane=ControlPlane(folder=folder, die_with_parent=True, stages=stages, audits=audits))
     try:
         server.control_plane.start(components)
         server.install_crds(*([crds] if crds else []))

@@ -7,8 +7,10 @@ authoriser; there is no static token and no anonymous access.
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import time
@@ -16,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 
@@ -74,7 +77,8 @@ class Network:
 class ControlPlane:
     """The control plane of one folder. `port` 0 takes a free one at each first start and keeps it in the folder.
 
-    `find` says where the program of a name is; `stages` are the files that tell kwok how its nodes and pods behave.
+    `find` says where the program of a name is; `stages` are the files that tell kwok how its nodes and pods behave;
+    with `audits` the API server writes who wrote what to `audit.log` in the folder.
     """
 
     folder: Path
@@ -83,6 +87,7 @@ class ControlPlane:
     die_with_parent: bool = False
     find: Callable[[str], Path] = program
     stages: tuple[Path, ...] = ()
+    audits: bool = False
     processes: Processes = field(init=False)
 
     @processes.default
@@ -103,6 +108,11 @@ class ControlPlane:
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig."""
         return self.folder / "kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """Where the API server writes who wrote what, one JSON object a line, if it does."""
+        return self.folder / "audit.log"
 
     @property
     def server(self) -> str:
@@ -219,6 +229,17 @@ class ControlPlane:
         """Wait until the API server answers a read that goes through to etcd; raises as `wait_ready` does."""
         self._wait(API_SERVER, lambda: self._answers(f"{self.server}/api/v1/namespaces/default"), "a read from etcd")
 
+    def compact(self) -> int:
+        """Compact etcd up to its present revision, through its JSON gateway, and return the revision."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.folder / "etcd.sock:0"))
+            gateway = http.client.HTTPConnection("etcd")
+            gateway.sock = connection
+            # Any key will do: every answer carries the revision.
+            revision = _post(gateway, "/v3/kv/range", {"key": "AA=="})["header"]["revision"]
+            _post(gateway, "/v3/kv/compaction", {"revision": revision, "physical": True})
+        return int(revision)
+
     def _bootstrap(self) -> None:
         done = self.folder / "bootstrapped"
         if done.exists():
@@ -321,6 +342,14 @@ class ControlPlane:
             "max-requests-inflight": 2000,
             "max-mutating-requests-inflight": 1000,
         }
+        if self.audits:
+            policy = self.folder / "audit-policy.json"
+            policy.write_text(json.dumps(_AUDIT_POLICY))
+            flags |= {
+                "audit-policy-file": policy,
+                "audit-log-path": self.audit_log,
+                "audit-log-mode": "blocking-strict",
+            }
         return _flags(flags)
 
     def _component_flags(self, name: str, port: int) -> list[str]:
@@ -367,9 +396,25 @@ class ControlPlane:
         return _flags(flags)
 
 
+def _post(gateway: http.client.HTTPConnection, path: str, body: object) -> Any:
+    gateway.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+    answer = gateway.getresponse()
+    text = answer.read()
+    if answer.status != http.HTTPStatus.OK:
+        raise ControlPlaneError(f"etcd refused {path}: {text.decode(errors='replace').strip()}")
+    return json.loads(text)
+
+
 def _flags(values: Mapping[str, object]) -> list[str]:
     return [f"--{name}={value}" for name, value in values.items()]
 
+
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "None", "verbs": ["get", "list", "watch"]}, {"level": "Metadata"}],
+}
 
 _COMPONENTS = (CONTROLLER_MANAGER, SCHEDULER, KWOK)
 
