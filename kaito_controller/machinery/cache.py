@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
+from attrs import frozen
+
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.client import Client
@@ -13,10 +15,16 @@ from kaito_controller.machinery.consistency import StaleCacheError, Writes
 from kaito_controller.machinery.informer import Informer
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.transform import Transform, strip
+from kaito_controller.machinery.unfit import Recorder, UnfitObjects
 
-__all__ = ["Cache", "CacheSyncError", "StaleCacheError"]
+__all__ = ["Cache", "CacheSyncError", "Scope", "StaleCacheError"]
 
 SYNC_TIMEOUT_S = 120.0
+RESYNC_S = 36_000.0
+"""How often everything is told again, more or less: ten hours, as in controller-runtime (CC3)."""
+RESYNC_SPREAD = (0.9, 1.1)
+"""Each informer draws its period from this range, so that they do not all come due at one moment."""
 
 log = logger(__name__)
 
@@ -25,21 +33,53 @@ class CacheSyncError(Exception):
     """The first lists did not come in time; the message says of which kinds, and why."""
 
 
+@frozen(kw_only=True)
+class Scope:
+    """Which objects of a kind a cache holds, and what of each."""
+
+    namespace: str | None = None
+    label_selector: str = ""
+    field_selector: str = ""
+    metadata_only: bool = False
+    transform: Transform = strip
+
+
 class Cache:
-    """Shared informers by what they watch. Started once; one that is asked for later starts at once."""
+    """Shared informers by what they watch. Started once; one that is asked for later starts at once.
+
+    Args:
+        recorder: tells on an object that its content does not fit (see `UnfitObjects`).
+        resync_s: about how often handlers are told of everything again; 0 for never.
+    """
 
     def __init__(
-        self, client: Client, clock: Clock, metrics: Metrics | None = None, *, rng: Random | None = None
+        self,
+        client: Client,
+        clock: Clock,
+        metrics: Metrics | None = None,
+        *,
+        rng: Random | None = None,
+        recorder: Recorder | None = None,
+        resync_s: float = RESYNC_S,
     ) -> None:
         self.client = client
+        self.unfit = UnfitObjects(metrics, recorder)
         self._clock = clock
         self._metrics = metrics
         self._rng = rng or Random()  # noqa: S311 - spreads load, guards nothing
-        self._informers: dict[tuple[Resource, str | None, str, str], Informer] = {}
+        self._resync_s = resync_s
+        self._failure: asyncio.Event = asyncio.Event()
+        self._error: BaseException | None = None
+        self._informers: dict[tuple[Resource, Scope], Informer] = {}
         self._tasks: dict[Informer, asyncio.Task[None]] = {}
         self._by_resource: dict[Resource, list[Informer]] = {}
         self._writes = Writes(clock)
         self._is_started = False
+
+    @property
+    def is_started(self) -> bool:
+        """Whether informers run, and new ones start at once."""
+        return self._is_started
 
     def informer(
         self,
@@ -48,26 +88,33 @@ class Cache:
         namespace: str | None = None,
         label_selector: str = "",
         field_selector: str = "",
+        metadata_only: bool = False,
+        transform: Transform = strip,
     ) -> Informer:
         """The informer of these objects; the same arguments give the same one."""
-        identity = (resource, namespace, label_selector, field_selector)
-        informer = self._informers.get(identity)
-        if informer is None:
-            informer = Informer(
-                resource,
-                self.client,
-                self._clock,
-                namespace=namespace,
-                label_selector=label_selector,
-                field_selector=field_selector,
-                metrics=self._metrics,
-                rng=Random(self._rng.random()),  # noqa: S311 - spreads load, guards nothing
-            )
-            self._informers[identity] = informer
-            self._by_resource.setdefault(resource, []).append(informer)
-            if self._is_started:
-                self._start(informer)
-        return informer
+        scope = Scope(
+            namespace=namespace,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            metadata_only=metadata_only,
+            transform=transform,
+        )
+        return self.find(resource, scope) or self._add(resource, scope)
+
+    def find(self, resource: Resource, scope: Scope) -> Informer | None:
+        """The informer of these objects, if somebody asked for it before."""
+        return self._informers.get((resource, scope))
+
+    async def remove(self, informer: Informer) -> None:
+        """Stop an informer and forget it with everything that it holds; whoever asks again gets a new one (CC3)."""
+        for identity, known in list(self._informers.items()):
+            if known is informer:
+                del self._informers[identity]
+                self._by_resource[informer.resource].remove(informer)
+        task = self._tasks.pop(informer, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def start(self) -> None:
         """Start every informer; needs the running event loop."""
@@ -90,6 +137,16 @@ class Cache:
             missing = [each for each in self._informers.values() if not each.has_synced]
             reasons = "; ".join(f"{each.resource.plural}: {each.last_error or 'no answer yet'}" for each in missing)
             raise CacheSyncError(f"no complete list within {timeout_s:g} s: {reasons}") from None
+
+    async def wait_failed(self) -> None:
+        """Wait until an informer fails, which none does but one whose objects somebody changed in place.
+
+        Raises:
+            CacheMutatedError: that happened.
+        """
+        await self._failure.wait()
+        if self._error is not None:
+            raise self._error
 
     async def stop(self) -> None:
         """Stop every informer and wait until each has ended."""
@@ -117,5 +174,35 @@ class Cache:
         if self.is_stale(resource, key):
             raise StaleCacheError(f"{resource.kind} {key}: the cache is older than our own last write")
 
+    def _add(self, resource: Resource, scope: Scope) -> Informer:
+        informer = Informer(
+            resource,
+            self.client,
+            self._clock,
+            namespace=scope.namespace,
+            label_selector=scope.label_selector,
+            field_selector=scope.field_selector,
+            metadata_only=scope.metadata_only,
+            transform=scope.transform,
+            metrics=self._metrics,
+            rng=Random(self._rng.random()),  # noqa: S311 - spreads load, guards nothing
+            resync_s=self._resync_s * self._rng.uniform(*RESYNC_SPREAD),
+            unfit=self.unfit,
+        )
+        self._informers[resource, scope] = informer
+        self._by_resource.setdefault(resource, []).append(informer)
+        if self._is_started:
+            self._start(informer)
+        return informer
+
     def _start(self, informer: Informer) -> None:
-        self._tasks[informer] = asyncio.create_task(informer.run(), name=f"informer {informer.resource.plural}")
+        task = asyncio.create_task(informer.run(), name=f"informer {informer.resource.plural}")
+        task.add_done_callback(self._ended)
+        self._tasks[informer] = task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._error is None:
+            log.critical("an informer has failed", informer=task.get_name(), error=str(error))
+            self._error = error
+            self._failure.set()

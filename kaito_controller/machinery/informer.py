@@ -35,6 +35,7 @@ class Informer:
 
     Args:
         resync_s: how often handlers that ask for nothing else are told of everything again; 0 for never.
+        metadata_only: keep nothing but `metadata` of each object, and have the server send no more.
         transform: makes of each object what is kept; an error of it rejects that object alone (FQ5).
         unfit: where objects are reported that handlers, indexes or the transform cannot make sense of.
     """
@@ -51,6 +52,7 @@ class Informer:
         metrics: Metrics | None = None,
         rng: Random | None = None,
         resync_s: float = 0.0,
+        metadata_only: bool = False,
         transform: Transform = strip,
         unfit: UnfitObjects | None = None,
     ) -> None:
@@ -77,6 +79,7 @@ class Informer:
             namespace=namespace,
             label_selector=label_selector,
             field_selector=field_selector,
+            metadata_only=metadata_only,
             metrics=metrics,
         )
 

@@ -1,6 +1,7 @@
-"""Which events are worth a reconcile. Each filters updates only: what appears or vanishes always passes (PR1).
+"""Which events are worth a reconcile. Each filters updates only: all else always passes (PR1).
 
-An object that was deleted and made again while nobody watched comes as an update, too (SI10): it always passes.
+An object that was deleted and made again while nobody watched comes as an update, too (SI10): it always passes. An
+update that lacks its old or new object is a defect of whoever sent it: it is logged and dropped.
 """
 
 from __future__ import annotations as _annotations
@@ -8,9 +9,12 @@ from __future__ import annotations as _annotations
 from collections.abc import Callable
 
 from kaito_controller.kube.metadata import Object, annotations, generation, labels, resource_version, uid
-from kaito_controller.machinery.event import Event
+from kaito_controller.machinery.event import Change, Event
+from kaito_controller.machinery.log import logger
 
 Predicate = Callable[[Event], bool]
+
+log = logger(__name__)
 
 
 def generation_changed(event: Event) -> bool:
@@ -49,5 +53,10 @@ def none_of(*predicates: Predicate) -> Predicate:
 
 
 def _differs(event: Event, aspect: Callable[[Object], object]) -> bool:
+    if event.change is not Change.UPDATED:
+        return True
     old, new = event.old, event.object
-    return old is None or uid(old) != uid(new) or aspect(old) != aspect(new)
+    if not old or not new:
+        log.error("an update without an old or a new object is dropped", has_old=bool(old), has_new=bool(new))
+        return False
+    return aspect(old) != aspect(new) or uid(old) != uid(new)

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
-from kaito_controller.kube.metadata import Object, controller_of, namespace
+from kaito_controller.kube.metadata import Object, namespace, owner_references
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.event import Event
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.predicates import Predicate
 from kaito_controller.machinery.request import Request
+
+log = logger(__name__)
 
 ToRequests = Callable[[Object], Iterable[Request]]
 """Whose reconcile an object asks for."""
@@ -33,9 +36,7 @@ class Watch:
 
     def requests(self, event: Event) -> Iterable[Request]:
         """The requests that an event makes, each once."""
-        if not all(passes(event) for passes in self.predicates):
-            return ()
-        return dict.fromkeys(request for state in event.states for request in self.to_requests(state))
+        return requests(event, self.predicates, self.to_requests)
 
 
 def enqueue_self(obj: Object) -> Iterable[Request]:
@@ -43,16 +44,40 @@ def enqueue_self(obj: Object) -> Iterable[Request]:
     return (Request.of(obj),)
 
 
-def enqueue_owner(owner: Resource) -> ToRequests:
-    """The object's controller, if it is of that kind; the version it was made under does not matter (PR5)."""
+def enqueue_owner(owner: Resource, *, controllers_only: bool = True) -> ToRequests:
+    """The object's owners of that kind, whatever version they were made under (PR5).
+
+    Args:
+        owner: the kind. Its name is looked for in the object's namespace unless the kind is cluster-scoped.
+        controllers_only: leave out owners that do not control the object.
+    """
 
     def to_requests(obj: Object) -> Iterable[Request]:
-        reference = controller_of(obj)
-        if reference is None or reference.get("kind") != owner.kind:
-            return ()
-        group, slash, _ = str(reference.get("apiVersion", "")).partition("/")
-        if (group if slash else "") != owner.group:
-            return ()
-        return (Request(namespace(obj) if owner.namespaced else "", str(reference.get("name", ""))),)
+        found = []
+        space = namespace(obj) if owner.namespaced else ""
+        for reference in owner_references(obj):
+            version = str(reference.get("apiVersion", ""))
+            group, slash, rest = version.partition("/")
+            if "/" in rest:
+                log.error("an owner's apiVersion is none; the rest of the object's owners is skipped", found=version)
+                break
+            if reference.get("kind") != owner.kind or (group if slash else "") != owner.group:
+                continue
+            if reference.get("controller") or not controllers_only:
+                found.append(Request(space, str(reference.get("name", ""))))
+        return found
 
     return to_requests
+
+
+def requests(event: Event, predicates: Iterable[Predicate], to_requests: ToRequests) -> Iterable[Request]:
+    """The requests that an event makes, each once: none when a predicate says no or there is no object (PR4)."""
+    if not event.object or not event.object.get("metadata"):
+        log.error("an event without an object or its metadata is dropped", change=event.change.value)
+        return ()
+    for passes in predicates:
+        if not passes(event):
+            return ()
+    if event.old is None or event.old is event.object:
+        return dict.fromkeys(to_requests(event.object))
+    return dict.fromkeys((*to_requests(event.old), *to_requests(event.object)))

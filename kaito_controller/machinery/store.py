@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from kaito_controller.kube.metadata import Object, key, resource_version, uid
 from kaito_controller.machinery.event import Change, Event
@@ -39,6 +39,11 @@ class Store:
     def resource_version(self) -> str:
         """How far the store has seen the resource's history: the version of the last list, event or bookmark (ST5)."""
         return self._resource_version
+
+    @property
+    def indexes(self) -> Collection[str]:
+        """The names of the indexes."""
+        return self._indexes.keys()
 
     def get(self, key: str) -> Object | None:
         """The object under a key, or None."""
