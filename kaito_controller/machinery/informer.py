@@ -36,6 +36,8 @@ class Informer:
     Args:
         resync_s: how often handlers that ask for nothing else are told of everything again; 0 for never.
         metadata_only: keep nothing but `metadata` of each object, and have the server send no more.
+        watch_list: read everything from a stream where the server can do that, instead of by lists.
+        page_size: objects a page when listing; None lets the server answer in one piece where it can.
         transform: makes of each object what is kept; an error of it rejects that object alone (FQ5).
         unfit: where objects are reported that handlers, indexes or the transform cannot make sense of.
     """
@@ -53,6 +55,8 @@ class Informer:
         rng: Random | None = None,
         resync_s: float = 0.0,
         metadata_only: bool = False,
+        watch_list: bool = True,
+        page_size: int | None = None,
         transform: Transform = strip,
         unfit: UnfitObjects | None = None,
     ) -> None:
@@ -80,6 +84,8 @@ class Informer:
             label_selector=label_selector,
             field_selector=field_selector,
             metadata_only=metadata_only,
+            watch_list=watch_list,
+            page_size=page_size,
             metrics=metrics,
         )
 
