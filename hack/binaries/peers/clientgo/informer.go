@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
@@ -18,7 +19,7 @@ import (
 const (
 	// lastKey is the object whose arrival tells a handler that the scenario is over.
 	lastKey   = "default/the-end"
-	patience  = 45 * time.Second
+	patience  = 20 * time.Second
 	teamIndex = "team"
 )
 
@@ -32,10 +33,11 @@ type handlerOption struct {
 	Name    string  `json:"name"`
 	ResyncS float64 `json:"resync_s"`
 	Late    bool    `json:"late"`
+	FailsOn string  `json:"fails_on"`
 }
 
-// action is done when the first handler is told of the object `After` ("key@resourceVersion"); then the server's gate
-// of that name is opened.
+// action is done when every handler there is has been told of the object `After` ("key@resourceVersion"); then the
+// server's gate of that name is opened.
 type action struct {
 	After   string `json:"after"`
 	Do      string `json:"do"`
@@ -51,8 +53,13 @@ type informerOutcome struct {
 	Problem string                     `json:"problem,omitempty"`
 }
 
-// runInformers plays every scenario at once, each against its own folder of the server.
+// runInformers plays every scenario at once, each against its own folder of the server. With --crash a handler that
+// panics ends the process, as it does in every program that does not say otherwise.
 func runInformers(arguments []string) error {
+	utilruntime.ReallyCrash = len(arguments) > 0 && arguments[0] == "--crash"
+	if utilruntime.ReallyCrash {
+		arguments = arguments[1:]
+	}
 	if len(arguments) != 1 {
 		return fmt.Errorf("informer needs the server's URL")
 	}
@@ -84,6 +91,7 @@ type informerPlay struct {
 	guard   sync.Mutex
 	log     map[string][][]interface{}
 	handles map[string]cache.ResourceEventHandlerRegistration
+	reached map[string]int
 	ended   map[string]bool
 	over    chan struct{}
 }
@@ -91,6 +99,7 @@ type informerPlay struct {
 func (p *informerPlay) run() *informerOutcome {
 	p.log = map[string][][]interface{}{}
 	p.handles = map[string]cache.ResourceEventHandlerRegistration{}
+	p.reached = map[string]int{}
 	p.ended = map[string]bool{}
 	p.over = make(chan struct{})
 	client, err := rest.RESTClientFor(config(p.server + "/s/" + p.scenario.Name))
@@ -147,11 +156,13 @@ func (p *informerPlay) add(option handlerOption) {
 	handle, err := p.informer.AddEventHandlerWithResyncPeriod(cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(obj interface{}, initial bool) {
 			p.told(name, obj, []interface{}{"added", keyOf(obj), versionOf(obj), uidOf(obj), initial})
+			failing(option, obj)
 		},
 		UpdateFunc: func(old, obj interface{}) {
 			p.told(name, obj, []interface{}{
 				"updated", keyOf(obj), versionOf(obj), uidOf(obj), versionOf(old), uidOf(old),
 			})
+			failing(option, obj)
 		},
 		DeleteFunc: func(obj interface{}) {
 			unknown := false
@@ -176,14 +187,36 @@ func (p *informerPlay) told(handler string, obj interface{}, line []interface{})
 	}
 	p.guard.Lock()
 	p.log[handler] = append(p.log[handler], line)
-	p.guard.Unlock()
-	if handler != p.scenario.Handlers[0].Name {
-		return
+	seen := keyOf(obj) + "@" + versionOf(obj)
+	p.reached[seen]++
+	var due []action
+	if p.reached[seen] == len(p.handles) {
+		due = p.take(seen)
 	}
+	p.guard.Unlock()
+	for _, step := range due {
+		p.act(step)
+	}
+}
+
+// take is what is to be done after an object was seen, once.
+func (p *informerPlay) take(seen string) (due []action) {
+	left := p.scenario.Actions[:0:0]
 	for _, step := range p.scenario.Actions {
-		if step.After == keyOf(obj)+"@"+versionOf(obj) && line[0] != "deleted" {
-			p.act(step)
+		if step.After == seen {
+			due = append(due, step)
+		} else {
+			left = append(left, step)
 		}
+	}
+	p.scenario.Actions = left
+	return due
+}
+
+// failing panics at the object on which the handler is to fail, after it has been told.
+func failing(option handlerOption, obj interface{}) {
+	if keyOf(obj) == option.FailsOn {
+		panic("this handler fails on this object")
 	}
 }
 
@@ -198,6 +231,7 @@ func (p *informerPlay) act(step action) {
 	case "remove":
 		p.guard.Lock()
 		handle := p.handles[step.Handler]
+		delete(p.handles, step.Handler)
 		p.guard.Unlock()
 		if err := p.informer.RemoveEventHandler(handle); err != nil {
 			panic(err)

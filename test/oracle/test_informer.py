@@ -1,0 +1,53 @@
+"""Our informer against client-go's SharedInformer: same scripts over HTTP, same requests, store and notifications."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kaito_controller.machinery import live_events
+from kaito_controller.testing.oracle import allowed, clientgo, ours
+from kaito_controller.testing.oracle.clientgo import PeerFailedError
+from kaito_controller.testing.oracle.outcome import Difference, differences
+from kaito_controller.testing.oracle.scenarios import LISTS, STREAMS
+from kaito_controller.testing.oracle.script import Scenario
+from kaito_controller.testing.oracle.server import playing
+
+
+async def compare(scenarios: Sequence[Scenario], folder: Path, *, watch_list: bool) -> list[Difference]:
+    """Play everything on both sides, one after the other, and return where they differ."""
+    async with playing(scenarios) as server:
+        theirs = await clientgo.play_all(scenarios, server, watch_list=watch_list)
+    async with playing(scenarios) as server:
+        mine = await ours.play_all(scenarios, server, folder)
+    return [each for play in scenarios for each in differences(play.name, theirs[play.name], mine[play.name])]
+
+
+async def test_the_same_as_client_go_but_for_what_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists, watches and WatchList streams, whole and broken: no unlisted difference, no listed one that is gone."""
+    # Ninety seconds of silence are too long for a test; everything else goes at its own pace.
+    monkeypatch.setattr(live_events, "SILENCE_S", 1.5)
+    found = await compare(LISTS, tmp_path, watch_list=False) + await compare(STREAMS, tmp_path, watch_list=True)
+    unexplained, unneeded = allowed.judge(found)
+    assert not unexplained, "\n\n".join(str(each) for each in unexplained)
+    assert not unneeded, f"allowed in allowed.py, and no longer needed: {unneeded}"
+
+
+async def test_a_failing_handler_ends_client_go_and_not_us(tmp_path: Path) -> None:
+    """SI7: a handler that raises ends a client-go program unless told otherwise; ours goes on with the next event."""
+    plays = [each for each in LISTS if each.name == "handler-fails"]
+    async with playing(plays) as server:
+        with pytest.raises(PeerFailedError, match="this handler fails on this object"):
+            await clientgo.play_all(plays, server, watch_list=False, crash=True)
+    async with playing(plays) as server:
+        mine = await ours.play_all(plays, server, tmp_path)
+    assert mine["handler-fails"].problem == ""
+    assert mine["handler-fails"].log["first"] == mine["handler-fails"].log["other"]
+
+
+def test_every_scenario_has_a_name_of_its_own() -> None:
+    """Outcomes are found by the scenario's name."""
+    names = [each.name for each in (*LISTS, *STREAMS)]
+    assert len(names) == len(set(names))
