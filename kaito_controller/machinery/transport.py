@@ -317,9 +317,13 @@ class AioTransport:
         else:
             if response.status != HTTPStatus.UNAUTHORIZED:
                 return response
-            await self._credentials.refused(identity)
-            self._connections.look_again()
-            again, newer = await self._take(stack)
+            try:
+                await self._credentials.refused(identity)
+                self._connections.look_again()
+                again, newer = await self._take(stack)
+            except BaseException:
+                response.close()
+                raise
             if again.authorization == identity.authorization and newer is sessions:
                 return response
             response.close()

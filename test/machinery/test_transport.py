@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -322,6 +323,21 @@ async def stream_of(*chunks: bytes, hang: asyncio.Event | None = None) -> Handle
     return handler
 
 
+@pytest.mark.scenario("RF22")
+async def test_a_stream_has_the_kernel_look_after_its_peer(tmp_path: Path) -> None:
+    """A peer that vanished without a word is found out after 30 s and nine questions, 15 s apart."""
+    hang = asyncio.Event()
+    async with serving(await stream_of(b"a", hang=hang), tmp_path) as transport:
+        async with transport.stream("GET", "/watch") as chunks:
+            assert await anext(chunks) == b"a"
+            (pool,) = transport._connections._sessions.watches.pool_manager.connector._acquired
+            sock = pool.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            assert [sock.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [30, 15, 9]
+        hang.set()
+
+
 async def test_a_stream_yields_bytes_until_its_end(tmp_path: Path) -> None:
     """The end of iteration is the end of the answer."""
     async with (
@@ -446,7 +462,7 @@ async def test_a_kubeconfig_that_fails_is_named(tmp_path: Path, content: str | N
 
 
 async def test_a_list_reads_all_pages_and_fills_in_the_kind(tmp_path: Path) -> None:
-    """CC2: items of a list carry no kind on the wire; the pages are followed to the end."""
+    """Items of a list carry no kind on the wire; the pages are followed to the end."""
     queries: list[dict[str, str]] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -465,7 +481,7 @@ async def test_a_list_reads_all_pages_and_fills_in_the_kind(tmp_path: Path) -> N
 
 
 async def test_a_deletion_names_its_victim_by_uid(tmp_path: Path) -> None:
-    """UID preconditions: a namesake made meanwhile is not deleted. An empty merge patch only reads (PT4)."""
+    """UID preconditions: a namesake made meanwhile is not deleted. An empty merge patch only reads."""
     got: list[tuple[str, object]] = []
 
     async def handler(request: web.Request) -> web.Response:

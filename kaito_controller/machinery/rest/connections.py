@@ -36,6 +36,7 @@ class Connections:
     _state: TlsState | None = field(init=False, default=None)
     _certificate: str = field(init=False, default="")
     _checked_at: float | None = field(init=False, default=None)
+    _complained: bool = field(init=False, default=False)
     _closed: bool = field(init=False, default=False)
 
     def open(self) -> None:
@@ -85,9 +86,10 @@ class Connections:
         try:
             state = self.credentials.tls()
         except OSError as error:
-            log.warning("a certificate file cannot be read; the connections stay as they are", error=str(error))
+            self._complain("a certificate file cannot be read; the connections stay as they are", error)
             return old
         if (state, certificate) == (self._state, self._certificate):
+            self._complained = False
             return old
         try:
             fresh = self._make(certificate, identity.plugin.key if identity.plugin else "")
@@ -96,8 +98,9 @@ class Connections:
                 await self.credentials.refused(identity)
                 raise CredentialsError(f"exec plugin: its certificate and key cannot be used ({error})") from error
             # Certificate and key are two files: somebody may have written only one of them yet.
-            log.warning("the new certificates cannot be used; the connections stay as they are", error=str(error))
+            self._complain("the new certificates cannot be used; the connections stay as they are", error)
             return old
+        self._complained = False
         was = self._state
         another = certificate != self._certificate or was is None or was.identity != state.identity
         self._sessions, self._state, self._certificate = fresh, state, certificate
@@ -105,6 +108,12 @@ class Connections:
         self._retired = [each for each in self._retired if each.in_use] + [old]
         await old.retire(cut_watches=another)
         return fresh
+
+    def _complain(self, event: str, error: Exception) -> None:
+        # They are looked at every minute, and one line per outage is enough.
+        if not self._complained:
+            log.warning(event, error=str(error))
+        self._complained = True
 
     def _make(self, certificate: str, key: str) -> Sessions:
         configuration = copy.copy(self.credentials.configuration)
