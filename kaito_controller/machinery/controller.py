@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.clock import Clock
@@ -113,7 +113,7 @@ class Controller:
         try:
             await self._open(stopping)
         finally:
-            stopping.cancel()
+            await _end(stopping)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile until asked to stop; returns when every worker has finished what it was at (CT15).
@@ -131,12 +131,10 @@ class Controller:
             if await self._open(stopping):
                 await self._employ(stopping)
         finally:
-            stopping.cancel()
             self._queue.shut_down(drain=False)
-            if self._opening is not None:
-                self._opening.cancel()
+            await _end(stopping, *([] if self._opening is None else [self._opening]))
             for feed in self._feeds:
-                feed.stop()
+                await feed.stop()
         log.info("controller has stopped", controller=self.name)
 
     def _feed(self, watch: Watch | Feed) -> Feed:
@@ -152,8 +150,7 @@ class Controller:
             self._opening = asyncio.create_task(self._sync(), name=f"{self.name} feeds")
         await asyncio.wait({self._opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if stopping.done() or self._opening.cancelled():
-            self._opening.cancel()
-            await asyncio.wait({self._opening})
+            await _end(self._opening)
             return False
         self._opening.result()
         return True
@@ -166,9 +163,7 @@ class Controller:
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _end(*tasks)
         for task in done:
             task.result()
 
@@ -199,12 +194,17 @@ class Controller:
             await asyncio.wait(workers)
         finally:
             self._worker.cut_off()
-            for worker in workers:
-                worker.cancel()
-            outcomes = await asyncio.gather(*workers, return_exceptions=True)
+            outcomes = await _end(*workers)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> list[Any]:
+    """Cancel tasks, wait for their end, and return what each returned or raised."""
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _check(name: str, watches: Sequence[Watch | Feed], workers: int, taken: set[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 from kaito_controller.kube.metadata import Object, resource_version
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.event import Event
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.registration import Registration
 from kaito_controller.machinery.request import Request
 from kaito_controller.machinery.source import Watch
@@ -15,6 +17,9 @@ from kaito_controller.machinery.workqueue import WorkQueue
 
 LOW_PRIORITY: Final = -100
 """Of what is no news: the first list, and updates that changed nothing. The number is controller-runtime's."""
+
+
+log = logger(__name__)
 
 
 class Feed(Protocol):
@@ -33,7 +38,7 @@ class Feed(Protocol):
         """Wait until a request was added for everything that existed at the start."""
         ...
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Add nothing more. Doing it twice is fine, and so is doing it before `start`."""
         ...
 
@@ -68,7 +73,7 @@ class WatchFeed:
         if self._registration is not None:
             await self._registration.wait_synced()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Hear nothing more."""
         if self._registration is not None:
             self._registration.remove()
@@ -77,6 +82,44 @@ class WatchFeed:
         if self._queue is not None:
             requests: Iterable[Request] = self._watch.requests(event)
             self._queue.add_all(requests, priority=priority_of(event))
+
+
+class TaskFeed:
+    """Whatever adds requests by itself until it is stopped or has no more: a channel's source, a timer.
+
+    Args:
+        name: what messages call it.
+        run: gets what to call with each request.
+    """
+
+    def __init__(self, name: str, run: Callable[[Callable[[Request], None]], Awaitable[None]]) -> None:
+        self._name = name
+        self._run = run
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """As given."""
+        return self._name
+
+    def start(self, queue: WorkQueue[Request]) -> None:
+        """Run it in a task of its own."""
+        self._task = asyncio.create_task(self._work(queue), name=f"feed {self._name}")
+
+    async def wait_synced(self) -> None:
+        """It makes requests of what happens, not of what exists: there is nothing to wait for."""
+
+    async def stop(self) -> None:
+        """Cancel the task and wait for its end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _work(self, queue: WorkQueue[Request]) -> None:
+        try:
+            await self._run(queue.add)
+        except Exception:
+            log.exception("a feed has failed and adds nothing more", feed=self._name)
 
 
 def priority_of(event: Event) -> int:

@@ -26,6 +26,7 @@ from kaito_controller.machinery.errors import (
     is_busy_or_down,
     is_gone,
     is_internal,
+    is_not_found,
     is_too_many_requests,
     is_version_unavailable,
 )
@@ -44,6 +45,9 @@ SHORT_S = 1.0
 """A watch that ended sooner, without an event, would make a hot loop (RF11)."""
 RETRY_AFTER_CAP_S = 60.0
 """A server that is too busy may ask for more time than the backoff gives it, but not for any amount."""
+
+MISSING_KIND_S = 10.0
+"""At most so long until a kind that is not installed is asked for again: somebody waits to start with it (CT10)."""
 
 __all__ = ["Reflector", "ShortWatchError", "Sink"]
 
@@ -120,7 +124,12 @@ class Reflector:
                 await self._watch_until_stale(stream)
             except Exception as error:  # noqa: BLE001 - whatever broke, the copy must go on being kept
                 self._report(error)
-            await self.clock.sleep(self._delays.next_s())
+            await self.clock.sleep(self._pause_s())
+
+    def _pause_s(self) -> float:
+        delay = self._delays.next_s()
+        is_missing = not self._live.version and self.last_error is not None and is_not_found(self.last_error)
+        return min(delay, MISSING_KIND_S) if is_missing else delay
 
     def _report(self, error: Exception) -> None:
         self.last_error = error
