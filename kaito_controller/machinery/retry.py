@@ -68,7 +68,23 @@ async def retry_on_conflict(
 
 
 async def send_again(attempt: Callable[[], Awaitable[T]], *, method: str, clock: Clock) -> T:
-    """Send a request until it is answered, as often and as soon as the server and `RETRIES` allow (RC2)."""
+    """Send a request until it is answered, as often and as soon as the server and `RETRIES` allow (RC2).
+
+    Nearly every request is answered at once. So tenacity, which takes as long as all of the rest of a request (0.25 of
+    0.5 ms on one core, measured with version 9), comes in only where the first answer was worth another try.
+    """
+    try:
+        return await attempt()
+    except Exception as error:
+        if not is_worth_another_try(method, error):
+            raise
+        met: list[Exception] = [error]
+
+    async def once_more() -> T:
+        if met:
+            raise met.pop()
+        return await attempt()
+
     retrying = AsyncRetrying(
         sleep=clock.sleep,
         retry=retry_if_exception(lambda error: is_worth_another_try(method, error)),
@@ -76,7 +92,7 @@ async def send_again(attempt: Callable[[], Awaitable[T]], *, method: str, clock:
         stop=stop_after_attempt(RETRIES + 1),
         reraise=True,
     )
-    answer: T = await retrying(attempt)
+    answer: T = await retrying(once_more)
     return answer
 
 
