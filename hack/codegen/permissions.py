@@ -11,7 +11,7 @@ from codegen.documents import kustomization, yaml_text
 from kaito_controller.api import labels
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
-from kaito_controller.kube.core import EVENTS, LEASES
+from kaito_controller.kube.core import EVENTS, LEASES, SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS
 from kaito_controller.kube.rbac import READ, Rule, policy_rules
 from kaito_controller.providers.registry import PROVIDERS
 
@@ -22,7 +22,10 @@ LABELS = {"app.kubernetes.io/name": "kaito-controller", labels.MANAGED_BY: "kust
 MACHINERY = (
     Rule(resource=EVENTS, verbs=("create", "patch"), why="the story of each object"),
     Rule(resource=LEASES, verbs=("get", "create", "update", "patch"), own_namespace=True, why="leader election"),
+    Rule(resource=TOKEN_REVIEWS, verbs=("create",), why="who asks for metrics"),
+    Rule(resource=SUBJECT_ACCESS_REVIEWS, verbs=("create",), why="whether he may have them"),
 )
+METRICS_READER = Rule(non_resource_urls=("/metrics",), verbs=("get",), why="what Prometheus needs")
 
 # Role name, and the module whose RULES it grants.
 _CONTROLLERS = (
@@ -39,6 +42,7 @@ def files() -> dict[str, str]:
         "namespace.yaml": yaml_text(namespace()),
         "service_account.yaml": yaml_text(_object("v1", "ServiceAccount", SERVICE_ACCOUNT, namespaced=True)),
         "users.yaml": yaml_text(*_user_roles()),
+        "metrics_reader.yaml": yaml_text(_cluster_role("kaito-metrics-reader", [METRICS_READER])),
     }
     for role, rules in sorted(declared_rules().items()):
         made[f"{role.removeprefix('kaito-').replace('-', '_')}.yaml"] = yaml_text(*_role(role, rules))
@@ -79,12 +83,16 @@ def _role(name: str, rules: Iterable[Rule]) -> list[Mapping[str, Any]]:
     narrow = [rule for rule in rules if rule.own_namespace]
     made: list[Mapping[str, Any]] = []
     if wide:
-        made.append(_object(f"{_API_GROUP}/v1", "ClusterRole", name) | {"rules": policy_rules(wide)})
+        made.append(_cluster_role(name, wide))
         made.append(_binding("ClusterRoleBinding", name, "ClusterRole"))
     if narrow:
         made.append(_object(f"{_API_GROUP}/v1", "Role", name, namespaced=True) | {"rules": policy_rules(narrow)})
         made.append(_binding("RoleBinding", name, "Role"))
     return made
+
+
+def _cluster_role(name: str, rules: Iterable[Rule]) -> dict[str, Any]:
+    return _object(f"{_API_GROUP}/v1", "ClusterRole", name) | {"rules": policy_rules(rules)}
 
 
 def _binding(kind: str, name: str, role_kind: str) -> dict[str, Any]:

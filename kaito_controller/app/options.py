@@ -71,6 +71,9 @@ class Options:
     leader_elect: bool = False
     leader_election_namespace: str = ""
     metrics: Address = Address("", 8080)
+    metrics_secure: bool = False
+    metrics_certificate: Path | None = None
+    metrics_key: Path | None = None
     health: Address = Address("", 8081)
     kube_client_qps: float = 0.0
     kube_client_burst: int = 0
@@ -111,6 +114,9 @@ def parse(arguments: Sequence[str], *, prog: str = "kaito-controller run") -> Op
         leader_elect=parsed.leader_elect,
         leader_election_namespace=parsed.leader_election_namespace,
         metrics=_address("--metrics-bind-address", parsed.metrics_bind_address),
+        metrics_secure=parsed.metrics_secure,
+        metrics_certificate=_certificate(parsed.metrics_cert_path, parsed.metrics_cert_name),
+        metrics_key=_certificate(parsed.metrics_cert_path, parsed.metrics_cert_key),
         health=_address("--health-probe-bind-address", parsed.health_probe_bind_address),
         kube_client_qps=_not_negative("--kube-client-qps", parsed.kube_client_qps),
         kube_client_burst=_not_negative("--kube-client-burst", parsed.kube_client_burst),
@@ -149,6 +155,10 @@ def _refuse_what_cannot_work(options: Options) -> None:
             f"--local-cluster: only --provider local reads it, found --provider {options.provider or '(none)'}; "
             "leave one of them out."
         )
+    if options.metrics_certificate is not None and not options.metrics_secure:
+        raise OptionsError(
+            "--metrics-cert-path: plain HTTP needs no certificate; add --metrics-secure, or leave it out."
+        )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -163,7 +173,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     made = _Parser(prog=prog, description="Run the operator's controllers until SIGTERM.", allow_abbrev=False)
     _add_cluster_flags(made)
     _add_workspace_flags(made)
-    made.add_argument("--metrics-bind-address", default=":8080", metavar="HOST:PORT", help="0 turns metrics off")
+    _add_metrics_flags(made)
     made.add_argument("--health-probe-bind-address", default=":8081", metavar="HOST:PORT", help="0 turns probes off")
     made.add_argument("--log-format", default="json", metavar="|".join(LOG_FORMATS))
     return made
@@ -185,6 +195,28 @@ def _add_cluster_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--local-max-nodes", type=int, metavar="N", help="for --provider local; default: the cluster's own"
     )
+
+
+def _add_metrics_flags(made: argparse.ArgumentParser) -> None:
+    """The flags that kubebuilder's projects have, under their names."""
+    made.add_argument("--metrics-bind-address", default=":8080", metavar="HOST:PORT", help="0 turns metrics off")
+    made.add_argument(
+        "--metrics-secure",
+        nargs="?",
+        const=True,
+        default=False,
+        type=_boolean,
+        metavar="true|false",
+        help="serve metrics over HTTPS, to those whom RBAC lets get /metrics (default: false)",
+    )
+    made.add_argument(
+        "--metrics-cert-path",
+        type=Path,
+        metavar="DIRECTORY",
+        help="certificate and key of the metrics server, read again when they change (default: makes its own)",
+    )
+    made.add_argument("--metrics-cert-name", default="tls.crt", metavar="FILE", help="the certificate there")
+    made.add_argument("--metrics-cert-key", default="tls.key", metavar="FILE", help="the key there")
 
 
 def _add_workspace_flags(made: argparse.ArgumentParser) -> None:
@@ -258,6 +290,10 @@ def _address(flag: str, found: str) -> Address:
     if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:  # noqa: PLR2004 - the last TCP port
         raise OptionsError(f"{flag}: wants HOST:PORT or :PORT (0 turns it off), found {found!r}.")
     return Address(host.strip("[]"), int(port))
+
+
+def _certificate(folder: Path | None, name: str) -> Path | None:
+    return folder / name if folder is not None else None
 
 
 _Number = TypeVar("_Number", int, float)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -16,14 +15,18 @@ from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.app.controllers import CONTROLLERS, Parts
 from kaito_controller.app.options import Address, NodeProvisioner, Options, OptionsError
+from kaito_controller.app.signals import stop_on_signals
 from kaito_controller.catalog import loader
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery import log
+from kaito_controller.machinery import garbage, log
+from kaito_controller.machinery.access import Access
 from kaito_controller.machinery.cache import Cache, CacheSyncError
+from kaito_controller.machinery.certificates import CertificateError, Pair, ReloadedCertificate, SelfSigned, files
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock, RealClock
 from kaito_controller.machinery.election import ElectionThread
+from kaito_controller.machinery.endpoint import AddressInUseError
 from kaito_controller.machinery.errors import (
     ApiConnectionError,
     ApiError,
@@ -32,11 +35,13 @@ from kaito_controller.machinery.errors import (
     is_not_found,
 )
 from kaito_controller.machinery.events import EventRecorder
-from kaito_controller.machinery.healthz import AddressInUseError
+from kaito_controller.machinery.fence import FencedTransport
 from kaito_controller.machinery.heartbeat import Heartbeat, Watchdog
 from kaito_controller.machinery.leaderelection import LeaderElector
-from kaito_controller.machinery.manager import Manager
+from kaito_controller.machinery.manager import GraceExceededError, Manager
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.metrics_server import MetricsServer
+from kaito_controller.machinery.rest.user_agent import user_agent
 from kaito_controller.machinery.transport import AioTransport, Transport
 from kaito_controller.providers.protocol import CloudProvider
 from kaito_controller.providers.registry import ProviderContext, open_provider
@@ -55,23 +60,31 @@ async def run(options: Options, *, stop: asyncio.Event | None = None, metrics: M
     Raises `OptionsError` for flags that do not go together with what is there, `StartError` for everything outside.
     """
     log.configure(options.log_format)
-    stop = stop or _stop_on_signals()
+    stop = stop or stop_on_signals()
     clock, metrics = RealClock(), metrics or Metrics()
     try:
         async with _transport(options, clock, metrics) as transport:
-            client = Client(transport)
-            await _check_cluster(client, options)
-            async with _operator(options, client, clock, metrics) as manager:
+            await _check_cluster(Client(transport), options)
+            async with _operator(options, transport, clock, metrics) as manager:
                 await manager.run(stop)
-    except (ConfigurationError, AddressInUseError, CacheSyncError, ApiConnectionError) as error:
+    except (
+        ConfigurationError,
+        AddressInUseError,
+        CacheSyncError,
+        CertificateError,
+        ApiConnectionError,
+        GraceExceededError,
+    ) as error:
         raise StartError(" ".join(str(error).split())) from error
 
 
 @contextlib.asynccontextmanager
-async def _operator(options: Options, client: Client, clock: Clock, metrics: Metrics) -> AsyncIterator[Manager]:
+async def _operator(options: Options, transport: Transport, clock: Clock, metrics: Metrics) -> AsyncIterator[Manager]:
     """Make all parts and their manager; the provider is closed at the end."""
+    heartbeat = Heartbeat(clock)
+    election = _election(options, clock, metrics, heartbeat) if options.leader_elect else None
+    client = Client(FencedTransport(transport, election.may_write) if election is not None else transport)
     catalog = loader.load()
-    cache = Cache(client, clock, metrics)
     recorder = EventRecorder(
         client=client,
         clock=clock,
@@ -80,19 +93,22 @@ async def _operator(options: Options, client: Client, clock: Clock, metrics: Met
         controller=NAME,
         instance=f"{NAME}-{socket.gethostname()}",
     )
+    cache = Cache(client, clock, metrics, recorder=recorder)
     provider = _provider(options, client, cache, clock, catalog)
-    heartbeat = Heartbeat(clock)
     manager = Manager(
         cache,
         clock,
         metrics,
         recorder=recorder,
-        election=_election(options, clock, metrics, heartbeat) if options.leader_elect else None,
+        election=election,
         heartbeat=heartbeat,
         watchdog=Watchdog(heartbeat),
         probe_address=_listen(options.health),
-        metrics_address=_listen(options.metrics),
+        servers=_metrics_servers(options, Client(transport), clock, metrics),
+        on_synced=garbage.settle,
     )
+    if election is not None:
+        manager.add_health_check("leader-election", election.check)
     parts = Parts(
         options=options,
         client=client,
@@ -142,13 +158,14 @@ def _explained(resource: Resource, error: ApiError) -> str:
     return f"the API server refused to list {kind}: {error}"
 
 
-def _transport(options: Options, clock: Clock, metrics: Metrics | None) -> AioTransport:
+def _transport(options: Options, clock: Clock, metrics: Metrics | None, introduction: str = "") -> AioTransport:
     return AioTransport(
         kubeconfig=options.kubeconfig,
         clock=clock,
         metrics=metrics,
         qps=options.kube_client_qps,
         burst=options.kube_client_burst,
+        user_agent=introduction,
     )
 
 
@@ -171,7 +188,7 @@ def _election(options: Options, clock: Clock, metrics: Metrics, heartbeat: Heart
     identity = f"{socket.gethostname()}_{uuid.uuid4()}"
 
     def transport() -> Transport:
-        return _transport(options, clock, None)
+        return _transport(options, clock, None, user_agent(NAME, "leader-election"))
 
     def elector(client: Client) -> LeaderElector:
         return LeaderElector(
@@ -197,13 +214,22 @@ def _own_namespace() -> str:
         ) from None
 
 
+def _metrics_servers(options: Options, client: Client, clock: Clock, metrics: Metrics) -> list[MetricsServer]:
+    """Make the server of the metrics, unless they are turned off. Raises CertificateError for a bad certificate."""
+    address = options.metrics
+    if not address.enabled:
+        return []
+    certificate, access = None, None
+    if options.metrics_secure:
+        source: Callable[[], Pair] = SelfSigned(clock, hosts=("localhost", "127.0.0.1", socket.gethostname()))
+        if options.metrics_certificate is not None and options.metrics_key is not None:
+            source = files(options.metrics_certificate, options.metrics_key)
+        certificate, access = ReloadedCertificate(source, clock, metrics), Access(client, clock)
+    server = MetricsServer(
+        host=address.host, port=address.port, metrics=metrics, access=access, certificate=certificate
+    )
+    return [server]
+
+
 def _listen(address: Address) -> tuple[str, int] | None:
     return (address.host, address.port) if address.enabled else None
-
-
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop

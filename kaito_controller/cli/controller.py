@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -41,13 +42,16 @@ def version() -> str:
 
 def _run(flags: Sequence[str]) -> int:
     from kaito_controller.app import options, wiring
+    from kaito_controller.app.loop import loop_factory
 
     try:
         wanted = options.parse(flags)
+        factory = loop_factory(os.environ)
     except options.OptionsError as error:
         return _fail(2, str(error))
     try:
-        asyncio.run(wiring.run(wanted))
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(wiring.run(wanted))
     except options.OptionsError as error:
         return _fail(2, str(error))
     except wiring.StartError as error:

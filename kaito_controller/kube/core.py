@@ -36,3 +36,13 @@ CUSTOM_RESOURCE_DEFINITIONS = Resource(
     plural="customresourcedefinitions",
     namespaced=False,
 )
+TOKEN_REVIEWS = Resource(
+    group="authentication.k8s.io", version="v1", kind="TokenReview", plural="tokenreviews", namespaced=False
+)
+SUBJECT_ACCESS_REVIEWS = Resource(
+    group="authorization.k8s.io",
+    version="v1",
+    kind="SubjectAccessReview",
+    plural="subjectaccessreviews",
+    namespaced=False,
+)

@@ -1,116 +1,90 @@
-"""The HTTP server for probes and metrics: /healthz, /readyz and /metrics, as kubelet and Prometheus ask for them."""
+"""Probes: /healthz and /readyz, as kubelet asks for them and as the API server's own endpoints answer."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
-from attrs import define, field
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from kaito_controller.machinery.endpoint import Endpoint, Handler, text
+from kaito_controller.machinery.log import logger
 
 Check = Callable[[], str]
 """A check says what is wrong, or nothing (an empty text) when all is well. It must not block."""
 
-_OK: Final = "ok"
-_Handler = Callable[[web.Request], web.Response]
-
-
-class AddressInUseError(OSError):
-    """The address of a server is taken; the message names the flag to change."""
+log = logger(__name__)
 
 
 def report(
-    checks: Mapping[str, Check], *, verbose: bool = False, exclude: frozenset[str] = frozenset()
+    name: str, checks: Mapping[str, Check], *, verbose: bool = False, exclude: frozenset[str] = frozenset()
 ) -> tuple[int, str]:
     """The answer to a probe: status code and body, as the API server's own endpoints word them (MG5).
 
-    All is well: 200 and ``ok``, or with ``verbose`` a line a check. Otherwise 500 with a line a check, the failing ones
-    with their reason.
+    All is well: 200 and ``ok``, or with ``verbose`` a line a check. Otherwise 500 with a line a check. What is wrong
+    with the failing ones is logged and not told: anybody may ask. No checks at all means that answering is enough.
     """
     lines, failed = [], False
-    for name, check in checks.items():
-        if name in exclude:
-            lines.append(f"[+]{name} excluded: ok")
-            continue
-        problem = check()
-        failed = failed or bool(problem)
-        lines.append(f"[-]{name} failed: {problem}" if problem else f"[+]{name} ok")
+    for check_name, check in (checks or {"ping": _ping}).items():
+        if check_name in exclude:
+            lines.append(f"[+]{check_name} excluded: ok")
+        elif problem := verdict(check):
+            failed = True
+            log.info("health check fails", endpoint=name, check=check_name, reason=problem)
+            lines.append(f"[-]{check_name} failed: reason withheld")
+        else:
+            lines.append(f"[+]{check_name} ok")
+    if unknown := sorted(exclude - set(checks or {"ping": _ping})):
+        names = ",".join(f'"{each}"' for each in unknown)
+        lines.append(f"warn: some health checks cannot be excluded: no matches for {names}")
     if failed:
-        return 500, "\n".join([*lines, "check failed"]) + "\n"
-    return 200, "\n".join([*lines, "check passed"]) + "\n" if verbose else _OK
+        return 500, "\n".join([*lines, f"{name} check failed"]) + "\n"
+    return 200, "\n".join([*lines, f"{name} check passed"]) + "\n" if verbose else "ok"
 
 
-@define(kw_only=True)
-class Endpoint:
-    """One listening address with its routes. An endpoint is started once and stopped once."""
-
-    flag: str
-    host: str
-    port: int
-    routes: Mapping[str, _Handler]
-    _runner: web.AppRunner | None = field(init=False, default=None)
-
-    async def start(self) -> int:
-        """Listen, and return the port (which the system chose when 0 was asked for). Raises AddressInUseError."""
-        application = web.Application()
-        for path, handler in self.routes.items():
-            application.router.add_get(path, _asynchronous(handler))
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        site = web.TCPSite(runner, self.host or None, self.port, reuse_address=True)
-        try:
-            await site.start()
-        except OSError as error:
-            await runner.cleanup()
-            raise AddressInUseError(
-                f"{self.flag}: cannot listen on {self.host or '*'}:{self.port} ({error.strerror}); choose another "
-                "address, or 0 for none"
-            ) from error
-        self._runner = runner
-        port: int = runner.addresses[0][1]
-        return port
-
-    async def stop(self) -> None:
-        """Stop listening; requests being answered are finished."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+def verdict(check: Check) -> str:
+    """What a check says; one that breaks has found something wrong."""
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the answer is no
+        return f"{type(error).__name__}: {error}"
 
 
 def probes(flag: str, host: str, port: int, *, health: Mapping[str, Check], ready: Mapping[str, Check]) -> Endpoint:
     """The endpoint of /healthz and /readyz, each with all its checks and one path a check."""
-    routes: dict[str, _Handler] = {}
-    for path, checks in (("/healthz", health), ("/readyz", ready)):
-        routes[path] = _probe(checks)
-        for name, check in checks.items():
-            routes[f"{path}/{name}"] = _probe({name: check})
+    routes: dict[str, Handler] = {}
+    for name, checks in (("healthz", health), ("readyz", ready)):
+        routes[f"/{name}"] = routes[f"/{name}/"] = _probe(name, checks)
+        for check_name, check in (checks or {"ping": _ping}).items():
+            routes[f"/{name}/{check_name}"] = _single(check)
     return Endpoint(flag=flag, host=host, port=port, routes=routes)
 
 
-def metrics(flag: str, host: str, port: int, registry: CollectorRegistry) -> Endpoint:
-    """The endpoint of /metrics in Prometheus' text format."""
+def exposition(registry: CollectorRegistry) -> Handler:
+    """Answers with all metrics of a registry in Prometheus' text format."""
 
-    def scrape(_: web.Request) -> web.Response:
+    async def scrape(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    return Endpoint(flag=flag, host=host, port=port, routes={"/metrics": scrape})
+    return scrape
 
 
-def _probe(checks: Mapping[str, Check]) -> _Handler:
-    def answer(request: web.Request) -> web.Response:
+def _ping() -> str:
+    return ""
+
+
+def _probe(name: str, checks: Mapping[str, Check]) -> Handler:
+    async def answer(request: web.Request) -> web.Response:
         exclude = frozenset(request.query.getall("exclude", []))
-        status, body = report(checks, verbose="verbose" in request.query, exclude=exclude)
-        return web.Response(status=status, text=body)
+        return text(*report(name, checks, verbose="verbose" in request.query, exclude=exclude))
 
     return answer
 
 
-def _asynchronous(
-    handler: _Handler,
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return handler(request)
+def _single(check: Check) -> Handler:
+    async def answer(_: web.Request) -> web.Response:
+        problem = verdict(check)
+        return text(500, f"internal server error: {problem}\n") if problem else text(200, "ok")
 
-    return handle
+    return answer

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
 
 from kaito_controller.machinery import healthz
 from kaito_controller.machinery.cache import SYNC_TIMEOUT_S, Cache
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.election import ElectionThread
 from kaito_controller.machinery.events import EventRecorder
-from kaito_controller.machinery.healthz import Check, Endpoint
-from kaito_controller.machinery.heartbeat import Heartbeat, Watchdog
+from kaito_controller.machinery.healthz import Check
+from kaito_controller.machinery.heartbeat import Heartbeat, Watchdog, die
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.runnables import Grace, Runnable, RunnableGroup
 
-GRACE_S = 30.0
-FLUSH_S = 2.0
+GRACE_S: Final = 30.0
+CLEAN_UP_S: Final = 2.0
+"""How long closing informers and servers may take at least, even when the grace time is over."""
+FLUSH_S: Final = 2.0
 """How long the last events may take to be sent at the end."""
 
 Address = tuple[str, int]
@@ -25,21 +27,41 @@ Address = tuple[str, int]
 log = logger(__name__)
 
 
-class Runnable(Protocol):
-    """Something that runs as long as the operator does."""
+@runtime_checkable
+class WarmsUp(Protocol):
+    """A part that needs the lead to run, and can prepare while another one has it (CT13)."""
 
     @property
-    def name(self) -> str:
-        """What it is called in messages."""
+    def warms_up(self) -> bool:
+        """Whether it wants to."""
         ...
 
-    @property
-    def needs_leader(self) -> bool:
-        """Whether it may only run while this process leads."""
+    async def warm_up(self, stop: asyncio.Event) -> None:
+        """Prepare, until asked to stop."""
         ...
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run until asked to stop, then finish what is begun. An exception stops the operator."""
+
+class Election(Protocol):
+    """How this process comes to lead; `ElectionThread` is one."""
+
+    async def acquire(self) -> None:
+        """Return once this process leads."""
+        ...
+
+    async def release(self) -> None:
+        """Stop to contend, and let another one lead."""
+        ...
+
+
+class Server(Protocol):
+    """Something that listens as long as the operator runs."""
+
+    async def start(self) -> int:
+        """Listen, and return the port."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop listening."""
         ...
 
 
@@ -50,15 +72,19 @@ class GraceExceededError(Exception):
 class Manager:
     """The life of one operator process.
 
-    Start: probes and metrics, caches until synced, what needs no leader, election, what needs a leader (MG1). Stop:
-    what runs, then caches, servers, the lease, and the last events (MG2). The first failure of a part stops everything
-    and is raised by `run`.
+    Start: servers, caches until synced, what needs no leader, warm-ups, election, what needs a leader (MG1). Stop: what
+    runs, then caches, servers, the lease, and the last events (MG2). The first failure of a part stops everything and
+    is raised by `run`.
 
     Args:
         election: None means that this process is alone and leads.
         probe_address: where /healthz and /readyz listen, as host and port; None for nowhere.
-        metrics_address: where /metrics listens; None for nowhere.
-        grace_s: how long parts may take to finish what they are at when asked to stop.
+        servers: what else listens, such as that of the metrics.
+        grace_s: how long parts may take to finish what they are at when asked to stop; 0 cuts them off at once, which
+            is then no error; below 0 they are waited for without end.
+        on_synced: called once when the caches hold their first lists.
+        on_stuck: ends the process when a part runs on although it was cut off: it may still write, so the lease is not
+            given up, and nothing else would end it.
     """
 
     def __init__(
@@ -68,35 +94,41 @@ class Manager:
         metrics: Metrics,
         *,
         recorder: EventRecorder | None = None,
-        election: ElectionThread | None = None,
+        election: Election | None = None,
         heartbeat: Heartbeat | None = None,
         watchdog: Watchdog | None = None,
         probe_address: Address | None = None,
-        metrics_address: Address | None = None,
+        servers: Sequence[Server] = (),
         grace_s: float = GRACE_S,
         sync_timeout_s: float = SYNC_TIMEOUT_S,
+        on_synced: Callable[[], None] | None = None,
+        on_stuck: Callable[[str], None] = die,
     ) -> None:
         self._cache = cache
+        self._clock = clock
+        self._metrics = metrics
         self._recorder = recorder
         self._election = election
         self._heartbeat = heartbeat or Heartbeat(clock)
         self._watchdog = watchdog
         self._grace_s = grace_s
         self._sync_timeout_s = sync_timeout_s
-        self._runnables: list[Runnable] = []
-        self._tasks: dict[asyncio.Task[None], Runnable] = {}
-        self._background: list[asyncio.Task[None]] = []
-        self._halt = asyncio.Event()
+        self._on_synced = on_synced
+        self._on_stuck = on_stuck
+        self._free = RunnableGroup("parts that need no leader", self._fail)
+        self._guarded = RunnableGroup("parts that need to lead", self._fail)
+        self._warming = RunnableGroup("warm-ups", self._fail)
+        self._background = RunnableGroup("parts of the manager", self._fail)
+        self._failure: BaseException | None = None
+        self._over = asyncio.Event()
         self._is_ready = False
         self._is_started = False
-        self._health: dict[str, Check] = {"ping": lambda: ""}
+        self._health: dict[str, Check] = {}
         self._readiness: dict[str, Check] = {
             "caches": lambda: "" if self._is_ready else "the first lists are not complete"
         }
         self._probe_address = probe_address
-        self._metrics_address = metrics_address
-        self._metrics = metrics
-        self._endpoints: list[Endpoint] = []
+        self._servers: list[Server] = list(servers)
 
     @property
     def heartbeat(self) -> Heartbeat:
@@ -109,22 +141,25 @@ class Manager:
         return self._is_ready
 
     def add(self, runnable: Runnable) -> None:
-        """Have it run. Only before `run` is called.
+        """Have it run: in its turn of the start, or at once when that has passed.
 
         Raises:
-            RuntimeError: the manager runs already.
+            RuntimeError: the manager was asked to stop.
         """
-        if self._is_started:
-            raise RuntimeError(f"{runnable.name}: the manager runs already; add it before run() is called")
-        self._runnables.append(runnable)
+        if runnable.needs_leader:
+            if isinstance(runnable, WarmsUp) and runnable.warms_up:
+                self._warming.add(f"{runnable.name} warm-up", runnable.warm_up)
+            self._guarded.add(runnable.name, runnable.run)
+        else:
+            self._free.add(runnable.name, runnable.run)
 
     def add_health_check(self, name: str, check: Check) -> None:
-        """One more check of /healthz; only before `run` is called."""
-        self._health[name] = check
+        """One more check of /healthz. Raises RuntimeError once the manager runs."""
+        self._add_check(self._health, name, check)
 
     def add_readiness_check(self, name: str, check: Check) -> None:
-        """One more check of /readyz; only before `run` is called."""
-        self._readiness[name] = check
+        """One more check of /readyz. Raises RuntimeError once the manager runs."""
+        self._add_check(self._readiness, name, check)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run everything until `stop` is set or a part fails.
@@ -133,115 +168,129 @@ class Manager:
             AddressInUseError: a port is taken.
             CacheSyncError: the API server did not answer the first lists.
             GraceExceededError: a part had to be cut off.
-            Exception: what a part failed with.
+            Exception: what a part failed with. With more than one cause, an ExceptionGroup of them.
         """
         if self._is_started:
             raise RuntimeError("the manager was started already; make a new one")
         self._is_started = True
-        stopping = asyncio.create_task(stop.wait(), name="stop")
+        stopping = asyncio.create_task(self._forward(stop), name="stop")
+        starting = asyncio.create_task(self._start(), name="start")
         try:
-            if await self._start(stopping):
-                await self._run_until(stopping)
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done() and (error := starting.exception()):
+                self._fail("start", error)
+            await asyncio.wait({stopping})
         finally:
-            stopping.cancel()
-            await self._shut_down()
+            for task in (stopping, starting):
+                task.cancel()
+                await asyncio.wait({task})
+            overrun = await self._shut_down()
+        self._raise(overrun)
 
-    async def _start(self, stopping: asyncio.Task[Any]) -> bool:
-        """Start the parts in order; False when asked to stop on the way (MG4)."""
-        await self._listen()
-        self._background.append(asyncio.create_task(self._heartbeat.run(), name="heartbeat"))
-        if self._watchdog is not None:
-            self._watchdog.start()
-        if self._recorder is not None:
-            self._background.append(asyncio.create_task(self._recorder.run(), name="events"))
-        self._cache.start()
-        if not await self._before(stopping, self._cache.wait_synced(self._sync_timeout_s)):
-            return False
-        self._is_ready = True
-        log.info("caches have synced")
-        self._launch(needs_leader=False)
-        if self._election is not None and not await self._before(stopping, self._election.acquire()):
-            return False
-        self._launch(needs_leader=True)
-        return True
-
-    async def _listen(self) -> None:
+    async def _start(self) -> None:
+        """Start the parts in order; cancelled on the way when asked to stop (MG4)."""
         if self._probe_address is not None:
             host, port = self._probe_address
             flag = "--health-probe-bind-address"
-            self._endpoints.append(healthz.probes(flag, host, port, health=self._health, ready=self._readiness))
-        if self._metrics_address is not None:
-            host, port = self._metrics_address
-            self._endpoints.append(healthz.metrics("--metrics-bind-address", host, port, self._metrics.registry))
-        for endpoint in self._endpoints:
-            await endpoint.start()
+            probes = healthz.probes(flag, host, port, health=self._health, ready=self._readiness)
+            self._servers.insert(0, probes)
+        for server in self._servers:
+            await server.start()
+        self._start_background()
+        self._cache.start()
+        await self._cache.wait_synced(self._sync_timeout_s)
+        if self._on_synced is not None:
+            self._on_synced()
+        self._is_ready = True
+        log.info("caches have synced")
+        self._free.start()
+        self._warming.start()
+        if self._election is not None:
+            await self._election.acquire()
+        self._guarded.start()
 
-    def _launch(self, *, needs_leader: bool) -> None:
-        for runnable in self._runnables:
-            if runnable.needs_leader == needs_leader:
-                self._tasks[asyncio.create_task(runnable.run(self._halt), name=runnable.name)] = runnable
+    def _start_background(self) -> None:
+        self._background.start()
+        self._background.add("heartbeat", lambda _: self._heartbeat.run())
+        if self._watchdog is not None:
+            self._watchdog.start()
+        if self._recorder is not None:
+            recorder = self._recorder
+            self._background.add("events", lambda _: recorder.run())
 
-    async def _before(self, stopping: asyncio.Task[Any], work: Coroutine[Any, Any, None]) -> bool:
-        """Do the work unless a stop or a failure comes first. False when a stop came."""
-        task = asyncio.create_task(work)
-        pending = {task, stopping, *self._tasks}
+    async def _forward(self, stop: asyncio.Event) -> None:
+        """Return when asked to stop, or when a part has failed."""
+        asked, over = asyncio.create_task(stop.wait()), asyncio.create_task(self._over.wait())
         try:
-            while not task.done() and not stopping.done():
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                for ended in done - {stopping}:
-                    ended.result()
+            await asyncio.wait({asked, over}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
-        return not stopping.done()
+            asked.cancel()
+            over.cancel()
 
-    async def _run_until(self, stopping: asyncio.Task[Any]) -> None:
-        pending = {stopping, *self._tasks}
-        while not stopping.done():
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for ended in done - {stopping}:
-                ended.result()
+    def _fail(self, part: str, error: BaseException) -> None:
+        log.error("a part has failed", part=part, error=str(error) or type(error).__name__)
+        self._failure = self._failure or error
+        self._over.set()
 
-    async def _shut_down(self) -> None:
+    def _raise(self, overrun: GraceExceededError | None) -> None:
+        errors = [error for error in (self._failure, overrun) if error is not None]
+        if len(errors) > 1:
+            raise BaseExceptionGroup("the operator failed, and did not stop in time either", errors)
+        for error in errors:
+            raise error
+
+    async def _shut_down(self) -> GraceExceededError | None:
+        """Stop everything; what exceeded the grace time is returned."""
         self._is_ready = False
         log.info("stopping")
-        overdue = await self._stop_runnables()
-        await self._cache.stop()
-        for endpoint in self._endpoints:
-            await endpoint.stop()
-        if self._election is not None:
+        grace = Grace(self._clock, self._grace_s)
+        groups = (self._free, self._guarded, self._warming)
+        for group in groups:
+            group.close()
+        ends = [await group.stop(grace) for group in groups]
+        overdue = [name for cut_off, _ in ends for name in cut_off]
+        stuck = [name for _, deaf in ends for name in deaf]
+        overdue += await self._clean_up("informers", self._cache.stop(), grace)
+        for server in reversed(self._servers):
+            overdue += await self._clean_up("server", server.stop(), grace)
+        if stuck:
+            self._on_stuck(f"{', '.join(stuck)}: still at work although cut off; the lease is left to run out")
+        elif self._election is not None:
             await self._election.release()
         await self._stop_background()
         log.info("stopped")
-        if overdue:
-            raise GraceExceededError(f"not stopped within {self._grace_s:g} s, so cut off: {', '.join(overdue)}")
+        if not overdue or self._grace_s == 0:
+            return None
+        return GraceExceededError(f"not stopped within {self._grace_s:g} s, so cut off: {', '.join(overdue)}")
 
-    async def _stop_runnables(self) -> list[str]:
-        """Ask all to stop, cut off those that do not, and name them."""
-        self._halt.set()
-        if not self._tasks:
-            return []
-        _, pending = await asyncio.wait(self._tasks, timeout=self._grace_s)
-        for task in pending:
+    async def _clean_up(self, name: str, work: Coroutine[Any, Any, None], grace: Grace) -> list[str]:
+        """Close something of our own; returns its name when that took too long."""
+        task = asyncio.create_task(work, name=name)
+        left_s = grace.left_s()
+        _, overdue = await asyncio.wait({task}, timeout=None if left_s is None else max(left_s, CLEAN_UP_S))
+        if overdue:
             task.cancel()
-        if pending:
-            await asyncio.wait(pending)
-        for task, runnable in self._tasks.items():
-            error = None if task.cancelled() else task.exception()
-            if error is not None:
-                log.error("a part has failed", part=runnable.name, error=str(error) or type(error).__name__)
-        return sorted(self._tasks[task].name for task in pending)
+            await asyncio.wait({task}, timeout=CLEAN_UP_S)
+            return [name]
+        if error := task.exception():
+            log.error("a part has failed while stopping", part=name, error=str(error) or repr(error))
+        return []
 
     async def _stop_background(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        # They know no request to stop: no time for that, they are cancelled.
+        await self._background.stop(Grace(self._clock, 0))
         if self._recorder is not None:
             try:
                 async with asyncio.timeout(FLUSH_S):
-                    await self._recorder.flush()
+                    await self._recorder.close()
             except TimeoutError:
                 log.warning("the last events could not be sent in time")
         if self._watchdog is not None:
             self._watchdog.stop()
+
+    def _add_check(self, checks: dict[str, Check], name: str, check: Check) -> None:
+        if self._is_started:
+            raise RuntimeError(f"check {name!r}: the manager runs already; add it before run() is called")
+        if name in checks:
+            raise RuntimeError(f"check {name!r}: there is one of that name")
+        checks[name] = check

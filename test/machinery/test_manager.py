@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from random import Random
+from typing import Any
 
 import pytest
 from attrs import define, field
 
 from kaito_controller.kube.core import CONFIG_MAPS
+from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.cache import Cache, CacheSyncError
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import ApiError
+from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.heartbeat import Heartbeat, MissedBeats
 from kaito_controller.machinery.manager import GraceExceededError, Manager
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.clock import VirtualClock, settle, virtual_time
-from kaito_controller.testing.transport import ScriptedTransport, listing
+from kaito_controller.testing.transport import ScriptedTransport, listing, obj
 
 
 @define
@@ -66,9 +71,10 @@ def manager_on(clock: VirtualClock, *answers, **more) -> Manager:
     return Manager(cache, clock, metrics, **more)
 
 
+@pytest.mark.scenario("MG1", "MG2", "LE8")
 @virtual_time
 async def test_parts_start_in_order_and_stop_before_the_lease_is_given_up(clock: VirtualClock) -> None:
-    """MG1, MG2, LE8: caches, what needs no leader, election, the rest; guarded work ends before the release."""
+    """Caches, what needs no leader, election, the rest; guarded work ends before the release."""
     notes: list[str] = []
     manager = manager_on(clock, election=Election(clock, notes, takes_s=30))
     manager.add(Part("guarded", clock, notes, finish_s=3))
@@ -84,9 +90,10 @@ async def test_parts_start_in_order_and_stop_before_the_lease_is_given_up(clock:
     assert (clock.monotonic(), manager.is_ready) == (113, False)
 
 
+@pytest.mark.scenario("MG4")
 @virtual_time
 async def test_a_stop_before_the_election_is_won_starts_nothing_more(clock: VirtualClock) -> None:
-    """MG4."""
+    """Whatever is told to stop while another one leads never becomes a leader's work."""
     notes: list[str] = []
     manager = manager_on(clock, election=Election(clock, notes, takes_s=1000))
     manager.add(Part("guarded", clock, notes))
@@ -99,9 +106,10 @@ async def test_a_stop_before_the_election_is_won_starts_nothing_more(clock: Virt
     assert clock.monotonic() == 10
 
 
+@pytest.mark.scenario("MG3")
 @virtual_time
 async def test_a_failure_of_one_part_stops_all_and_is_raised(clock: VirtualClock) -> None:
-    """MG3: also while the election still runs."""
+    """Also while the election still runs."""
     for takes_s in (0.0, 1000.0):
         notes: list[str] = []
         manager = manager_on(clock, election=Election(clock, notes, takes_s=takes_s))
@@ -112,9 +120,10 @@ async def test_a_failure_of_one_part_stops_all_and_is_raised(clock: VirtualClock
         assert notes[-1] == "released"
 
 
+@pytest.mark.scenario("MG2")
 @virtual_time
 async def test_a_part_that_does_not_stop_is_cut_off(clock: VirtualClock) -> None:
-    """MG2: after the grace time; named in the error."""
+    """After the grace time; named in the error."""
     notes: list[str] = []
     manager = manager_on(clock, grace_s=7)
     manager.add(Part("slow", clock, notes, finish_s=1000))
@@ -127,9 +136,10 @@ async def test_a_part_that_does_not_stop_is_cut_off(clock: VirtualClock) -> None
     assert clock.monotonic() == 7
 
 
+@pytest.mark.scenario("CT10")
 @virtual_time
 async def test_a_cache_that_never_syncs_ends_the_start_with_the_reason(clock: VirtualClock) -> None:
-    """CT10."""
+    """After two minutes, with what the server said."""
     manager = manager_on(clock, *[ApiError(403, "Forbidden", "no")] * 50)
     manager.add(Part("guarded", clock, []))
     with pytest.raises(CacheSyncError, match="configmaps: 403 Forbidden: no"):
@@ -137,17 +147,260 @@ async def test_a_cache_that_never_syncs_ends_the_start_with_the_reason(clock: Vi
     assert clock.monotonic() == 120
 
 
+@pytest.mark.scenario("MG3")
 @virtual_time
 async def test_a_manager_runs_once(clock: VirtualClock) -> None:
-    """MG3: a second start and a late part are errors, not surprises."""
+    """A second start is an error, also after the end."""
     manager = manager_on(clock)
     stop = asyncio.Event()
     running = asyncio.create_task(manager.run(stop))
     await settle()
     with pytest.raises(RuntimeError, match="started already"):
         await manager.run(stop)
-    with pytest.raises(RuntimeError, match="before run"):
-        manager.add(Part("late", clock, []))
+    stop.set()
+    await running
+    with pytest.raises(RuntimeError, match="started already"):
+        await manager.run(stop)
+
+
+@pytest.mark.scenario("MG3")
+@virtual_time
+async def test_what_is_added_late_starts_in_its_turn(clock: VirtualClock) -> None:
+    """While running: at once, or when this process leads; after the stop it is an error."""
+    notes: list[str] = []
+    manager = manager_on(clock, election=Election(clock, notes, takes_s=30))
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.run(stop))
+    await clock.sleep(10)
+    manager.add(Part("free", clock, notes, needs_leader=False))
+    manager.add(Part("guarded", clock, notes, finish_s=1))
+    await clock.sleep(1)
+    assert notes == ["free starts"]
+    await clock.sleep(50)
+    manager.add(Part("later", clock, notes))
+    await settle()
+    assert notes == ["free starts", "elected", "guarded starts", "later starts"]
+    stop.set()
+    await settle()
+    for needs_leader in (True, False):
+        with pytest.raises(RuntimeError, match="too late: cannot start any more"):
+            manager.add(Part("too late", clock, notes, needs_leader=needs_leader))
+    await running
+    with pytest.raises(RuntimeError, match="cannot start any more"):
+        manager.add(Part("too late", clock, notes))
+
+
+@pytest.mark.scenario("MG1", "MG2")
+@virtual_time
+async def test_servers_come_first_and_go_after_everything_that_works(clock: VirtualClock) -> None:
+    """Probes answer before the caches have synced and until the last part has ended; readiness falls at the stop."""
+    notes: list[str] = []
+
+    class Listening:
+        async def start(self) -> int:
+            notes.append("server starts")
+            return 1
+
+        async def stop(self) -> None:
+            notes.append("server stops")
+
+    metrics = Metrics()
+
+    class Informers(Cache):
+        def start(self) -> None:
+            notes.append("caches start")
+            super().start()
+
+        async def stop(self) -> None:
+            await super().stop()
+            notes.append("caches stop")
+
+    cache = Informers(Client(ScriptedTransport(clock, [listing(CONFIG_MAPS, "1")])), clock, metrics)
+    cache.informer(CONFIG_MAPS)
+    election = Election(clock, notes, takes_s=5)
+    synced = lambda: notes.append("synced")  # noqa: E731 - a callback
+    manager = Manager(cache, clock, metrics, election=election, servers=[Listening()], on_synced=synced)
+    manager.add(Part("guarded", clock, notes, finish_s=2))
+    manager.add(Part("free", clock, notes, needs_leader=False, finish_s=1))
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.run(stop))
+    await clock.sleep(10)
+    stop.set()
+    await settle()
+    assert not manager.is_ready
+    await running
+    assert notes == [
+        *("server starts", "caches start", "synced", "free starts", "elected", "guarded starts"),
+        *("free ends", "guarded ends", "caches stop", "server stops", "released"),
+    ]
+
+
+@pytest.mark.scenario("MG1", "MG2", "CT13")
+@virtual_time
+async def test_what_warms_up_prepares_before_it_leads(clock: VirtualClock) -> None:
+    """Once, before the election is won, and stopped with the rest when it never is."""
+    notes: list[str] = []
+
+    class Warm(Part):
+        warms_up = True
+
+        async def warm_up(self, stop: asyncio.Event) -> None:
+            notes.append("warms up")
+            await stop.wait()
+            notes.append("warm-up ends")
+
+    manager = manager_on(clock, election=Election(clock, notes, takes_s=30))
+    manager.add(Warm("guarded", clock, notes))
+    manager.add(Part("free", clock, notes, needs_leader=False))
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.run(stop))
+    await clock.sleep(10)
+    assert notes == ["free starts", "warms up"]
+    stop.set()
+    await running
+    assert (sorted(notes[2:4]), notes[4:], clock.monotonic()) == (["free ends", "warm-up ends"], ["released"], 10)
+
+
+@pytest.mark.scenario("MG2")
+@pytest.mark.parametrize(("grace_s", "ends_at"), [(0, 0), (-1, 1000)])
+@virtual_time
+async def test_no_grace_cuts_off_at_once_and_endless_grace_never(
+    clock: VirtualClock, grace_s: float, ends_at: float
+) -> None:
+    """Neither is an error: who gives no time asked for it, who gives all time gets a clean end."""
+    notes: list[str] = []
+    manager = manager_on(clock, grace_s=grace_s, election=Election(clock, notes))
+    manager.add(Part("slow", clock, notes, finish_s=1000))
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.run(stop))
+    await settle()
+    stop.set()
+    await running
+    assert clock.monotonic() == ends_at
+    assert notes == ["elected", "slow starts", *(["slow ends"] if ends_at else []), "released"]
+
+
+@pytest.mark.scenario("MG3")
+@virtual_time
+async def test_a_failure_and_an_overrun_are_raised_together(clock: VirtualClock) -> None:
+    """Neither hides the other."""
+    manager = manager_on(clock, grace_s=7)
+    manager.add(Part("brittle", clock, [], fails_after_s=5))
+    manager.add(Part("slow", clock, [], finish_s=1000))
+    with pytest.raises(ExceptionGroup) as caught:
+        await manager.run(asyncio.Event())
+    assert [str(error) for error in caught.value.exceptions] == [
+        "brittle broke",
+        "not stopped within 7 s, so cut off: slow",
+    ]
+    assert clock.monotonic() == 12
+
+
+@pytest.mark.scenario("MG2", "MG3")
+@virtual_time
+async def test_what_fails_while_stopping_is_logged_and_not_raised(clock: VirtualClock) -> None:
+    """The stop was asked for; so is being cancelled no failure."""
+
+    class Sore(Part):
+        async def run(self, stop: asyncio.Event) -> None:
+            await stop.wait()
+            raise asyncio.CancelledError if self.name == "cancelled" else RuntimeError("too tired")
+
+    manager = manager_on(clock)
+    manager.add(Sore("sore", clock, []))
+    manager.add(Sore("cancelled", clock, []))
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.run(stop))
+    await settle()
+    stop.set()
+    await running
+
+
+@pytest.mark.scenario("LE8", "MG2")
+@virtual_time
+async def test_the_lease_is_not_given_up_while_work_goes_on(clock: VirtualClock) -> None:
+    """A part that even a cancellation does not end may still write: the process is ended, and the lease runs out."""
+    notes: list[str] = []
+
+    class Deaf(Part):
+        async def run(self, stop: asyncio.Event) -> None:
+            await stop.wait()
+            until = self.clock.monotonic() + 60
+            while self.clock.monotonic() < until:
+                with suppress(asyncio.CancelledError):
+                    await self.clock.sleep(until - self.clock.monotonic())
+            notes.append("deaf ends")
+
+    manager = manager_on(clock, grace_s=7, election=Election(clock, notes), on_stuck=notes.append)
+    manager.add(Deaf("deaf", clock, notes))
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.run(stop))
+    await settle()
+    stop.set()
+    with pytest.raises(GraceExceededError, match="deaf"):
+        await running
+    assert notes == ["elected", "deaf: still at work although cut off; the lease is left to run out"]
+    await clock.sleep(60)
+
+
+@pytest.mark.scenario("EV7", "MG2")
+@virtual_time
+async def test_the_last_events_are_sent_after_the_election_has_ended(clock: VirtualClock) -> None:
+    """For two seconds at most: also what a part recorded as its last deed."""
+    notes: list[str] = []
+    metrics = Metrics()
+
+    class Sink(ScriptedTransport):
+        async def request(self, method: str, path: str, **more: Any) -> Object:
+            if method != "POST":
+                return await super().request(method, path, **more)
+            notes.append(more["body"]["reason"])
+            if more["body"]["reason"] == "Hopeless":
+                await asyncio.Event().wait()
+            return more["body"]
+
+    client = Client(Sink(clock, [listing(CONFIG_MAPS, "1")]))
+    recorder = EventRecorder(client=client, clock=clock, rng=Random(1), metrics=metrics, controller="c", instance="c-1")
+
+    class Talking(Part):
+        async def run(self, stop: asyncio.Event) -> None:
+            await stop.wait()
+            recorder.event(obj(CONFIG_MAPS, "a", "1"), "Normal", "Stopped", "x")
+            recorder.event(obj(CONFIG_MAPS, "a", "1"), "Normal", "Hopeless", "x")
+
+    class Slow(Election):
+        async def release(self) -> None:
+            await super().release()
+            recorder.event(obj(CONFIG_MAPS, "a", "1"), "Normal", "Released", "x")
+
+    cache = Cache(client, clock, metrics)
+    manager = Manager(cache, clock, metrics, recorder=recorder, election=Slow(clock, notes))
+    manager.add(Talking("talking", clock, notes))
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.run(stop))
+    await clock.sleep(1)
+    stop.set()
+    await running
+    assert notes[:1] == ["elected"]
+    assert set(notes) == {"elected", "released", "Stopped", "Hopeless"}
+    assert clock.monotonic() == 3
+
+
+@pytest.mark.scenario("MG5")
+@virtual_time
+async def test_checks_are_added_before_the_start_and_once(clock: VirtualClock) -> None:
+    """Later ones would be missing from the paths that are served."""
+    manager = manager_on(clock)
+    manager.add_health_check("own", lambda: "")
+    with pytest.raises(RuntimeError, match="'own': there is one"):
+        manager.add_health_check("own", lambda: "")
+    with pytest.raises(RuntimeError, match="'caches': there is one"):
+        manager.add_readiness_check("caches", lambda: "")
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.run(stop))
+    await settle()
+    with pytest.raises(RuntimeError, match="runs already"):
+        manager.add_health_check("late", lambda: "")
     stop.set()
     await running
 

@@ -61,6 +61,14 @@ def test_an_address_can_be_turned_off():
     assert Address("::1", 80) == parse(["--metrics-bind-address", "[::1]:80"]).metrics
 
 
+def test_metrics_are_secured_by_kubebuilders_flags():
+    """Plain by default; a folder of one's own certificate, with the file names that cert-manager writes."""
+    plain, secure = parse([]), parse(["--metrics-secure"])
+    assert (plain.metrics_secure, secure.metrics_secure, secure.metrics_certificate) == (False, True, None)
+    found = parse(["--metrics-secure=true", "--metrics-cert-path=/certs", "--metrics-cert-key", "my.key"])
+    assert (found.metrics_certificate, found.metrics_key) == (Path("/certs/tls.crt"), Path("/certs/my.key"))
+
+
 def test_the_gate_of_upstream_is_the_byo_provisioner():
     """Gate disableNodeAutoProvisioning is not silently ignored."""
     found = parse(["--feature-gates", "disableNodeAutoProvisioning=true"])
@@ -89,6 +97,8 @@ def test_the_gate_of_upstream_is_the_byo_provisioner():
         ),
         (["--metrics-bind-address", "8080"], "wants HOST:PORT"),
         (["--metrics-bind-address", ":99999"], "wants HOST:PORT"),
+        (["--metrics-secure=perhaps"], "wants true or false"),
+        (["--metrics-cert-path", "/certs"], "add --metrics-secure"),
         (["--kube-client-qps", "-1"], "must not be below 0"),
         (["--kube-client-qps", "fast"], "invalid float value"),
         (["--default-node-image-family", "debian"], "choose from ubuntu, azurelinux"),
