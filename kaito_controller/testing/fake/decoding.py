@@ -53,6 +53,15 @@ def filled(target: Target, obj: Object) -> Object:
     return schema.filled(target.kind.schema, obj) if target.kind.schema else obj
 
 
+def without_nulls(value: Any) -> Any:
+    """A value as typed kinds read it: what is null is not there."""
+    if isinstance(value, dict):
+        return {name: without_nulls(part) for name, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
 def check(target: Target, obj: Object) -> None:
     """Refuse an object whose name or content is not allowed (422)."""
     wrong: list[Cause] = []

@@ -123,7 +123,7 @@ def _order(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
 
 
 def without(shape: Shape, value: Any, fields: Fields) -> Any:
-    """A value without the fields; None when nothing is left of it."""
+    """A value without the fields; None when nothing is left of it, be it inside of another value."""
     shape = shape.of(value)
     if not isinstance(value, list | dict) or not fields:
         return value
@@ -134,9 +134,7 @@ def without(shape: Shape, value: Any, fields: Fields) -> Any:
         if (element,) in fields:
             continue
         within = fieldsets.below(fields, element)
-        left = without(inner, item, within) if within else item
-        if left is not None or item is None:
-            kept.append((element, left))
+        kept.append((element, without(inner, item, within) if within else item))
     if isinstance(value, dict):
         return {element[2:]: item for element, item in kept} or None
     return [item for _, item in kept] or None

@@ -89,25 +89,23 @@ class Ownership:
             times[manager] = entry.get("time", "")
         return cls(fields=fields, times=times)
 
-    def written(self, before: Ownership, now: datetime) -> list[Object]:
-        """The `managedFields` to store; a manager whose fields are the same keeps its time."""
+    def written(self) -> list[Object]:
+        """The `managedFields` to store."""
         entries: list[Object] = []
         for manager, owned in self.fields.items():
-            same = before.fields.get(manager) == owned
-            time = before.times[manager] if same else format_timestamp(now)
             entry: Object = {
                 "manager": manager.name,
                 "operation": manager.operation,
                 "apiVersion": manager.api_version,
-                "time": time,
                 "fieldsType": "FieldsV1",
                 "fieldsV1": fieldsets.encoded(owned),
             }
-            entries.append(entry | ({"subresource": manager.subresource} if manager.subresource else {}))
+            optional = {"time": self.times.get(manager, ""), "subresource": manager.subresource}
+            entries.append(entry | {key: value for key, value in optional.items() if value})
         return sorted(entries, key=_position)
 
 
-def updated(shape: Shape, owned: Ownership, old: Any, new: Any, manager: Manager) -> Ownership:
+def updated(shape: Shape, owned: Ownership, old: Object, new: Object, *, manager: Manager, now: datetime) -> Ownership:
     """After a create, an update or a patch: the writer owns what it changed, the others what is left of theirs."""
     changes = merging.difference(shape, _bare(old), _bare(new))
     changed = changes.added | changes.modified
@@ -116,11 +114,14 @@ def updated(shape: Shape, owned: Ownership, old: Any, new: Any, manager: Manager
     }
     mine = (set(owned.fields.get(manager, ())) - changes.removed) | changed
     fields[manager] = frozenset(mine - _NEVER_OWNED)
-    return evolve(owned, fields={other: paths for other, paths in fields.items() if paths})
+    times = dict(owned.times)
+    if fields[manager] != owned.fields.get(manager):
+        times[manager] = format_timestamp(now)
+    return evolve(owned, fields={other: paths for other, paths in fields.items() if paths}, times=times)
 
 
 def applied(
-    shape: Shape, owned: Ownership, live: Object, config: Object, manager: Manager, *, force: bool
+    shape: Shape, owned: Ownership, live: Object, config: Object, *, manager: Manager, now: datetime, force: bool
 ) -> tuple[Object, Ownership]:
     """After an apply: the merged object and who owns it.
 
@@ -141,7 +142,9 @@ def applied(
         raise status.apply_conflict(_causes(conflicts))
     left = {other: frozenset(paths - changed - changes.removed) for other, paths in others.items()}
     left[manager] = claimed - _NEVER_OWNED
-    return new, evolve(owned, fields={other: paths for other, paths in left.items() if paths})
+    # An apply that changes nothing is not dated, be it the manager's first.
+    times = {**owned.times, manager: format_timestamp(now)} if _bare(new) != _bare(live) else owned.times
+    return new, evolve(owned, fields={other: paths for other, paths in left.items() if paths}, times=times)
 
 
 def _pruned(shape: Shape, obj: Object, fields: Mapping[Manager, Fields], last: Fields) -> Object:
@@ -175,7 +178,7 @@ def _bare(obj: Any) -> Any:
 def _position(entry: Object) -> tuple[str, str, str, str, str]:
     return (
         entry["operation"],
-        entry["time"],
+        entry.get("time", ""),
         entry["manager"],
         entry["apiVersion"],
         entry.get("subresource", ""),

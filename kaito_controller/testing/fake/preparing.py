@@ -15,6 +15,7 @@ from kaito_controller.testing.fake.routes import Target
 from kaito_controller.testing.fake.status import Cause, RefusalError
 
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
+_NEVER_EMPTY = {"data", "binaryData", "stringData"}
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
 _BASE_LENGTH = 63 - _SUFFIX_LENGTH
@@ -33,16 +34,16 @@ def new_uid(rng: random.Random) -> str:
 def created(target: Target, body: Object, now: datetime, rng: random.Random) -> Object:
     """The object as it is first stored."""
     kind = target.kind
-    head = {key: value for key, value in body["metadata"].items() if key not in {"resourceVersion", *_KEPT}}
+    head = {key: value for key, value in body["metadata"].items() if key not in {"resourceVersion", *_KEPT} and value}
     head |= {"name": target.name, "uid": new_uid(rng), "creationTimestamp": format_timestamp(now)}
     if target.namespace:
         head["namespace"] = target.namespace
     if kind.generation:
         head["generation"] = 1
-    obj = body | {"apiVersion": target.resource.api_version, "kind": target.resource.kind, "metadata": head}
+    obj = _tidied(body) | {"apiVersion": target.resource.api_version, "kind": target.resource.kind, "metadata": head}
     if kind.has_status:
         obj.pop("status", None)
-    return kind.initial(obj) if kind.initial else obj
+    return obj
 
 
 def updated(target: Target, old: Object, body: Object) -> Object:
@@ -51,13 +52,13 @@ def updated(target: Target, old: Object, body: Object) -> Object:
         return _with_status(target, old, body)
     if target.subresource == "finalize":
         return old | {"spec": body.get("spec") or {}}
-    head = {key: value for key, value in body["metadata"].items() if key not in {"resourceVersion", *_KEPT}}
+    head = {key: value for key, value in body["metadata"].items() if key not in {"resourceVersion", *_KEPT} and value}
     head |= {key: old["metadata"][key] for key in _KEPT if key in old["metadata"]}
     head["resourceVersion"] = old["metadata"]["resourceVersion"]
     for part in ("name", "namespace"):
         if part in old["metadata"]:
             head[part] = old["metadata"][part]
-    obj = body | {"apiVersion": target.resource.api_version, "kind": target.resource.kind, "metadata": head}
+    obj = _tidied(body) | {"apiVersion": target.resource.api_version, "kind": target.resource.kind, "metadata": head}
     if target.kind.has_status:
         obj = _without(obj, "status") | ({"status": old["status"]} if "status" in old else {})
     if _counts(target.kind, old, obj):
@@ -150,6 +151,11 @@ def _bare(obj: Object) -> Object:
     head = {key: value for key, value in obj["metadata"].items() if key not in {"resourceVersion", "managedFields"}}
     managed = [{key: value for key, value in entry.items() if key != "time"} for entry in _managed(obj)]
     return obj | {"metadata": head, "managed": managed}
+
+
+def _tidied(obj: Object) -> Object:
+    """Without the maps that a kube-apiserver does not keep when they are empty."""
+    return {key: value for key, value in obj.items() if value or key not in _NEVER_EMPTY}
 
 
 def _managed(obj: Object) -> list[Object]:

@@ -7,6 +7,7 @@ the names of fields, as far as the operator's own objects go; a list that is not
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 from attrs import field, frozen
@@ -41,7 +42,7 @@ class Shape:
     def of(self, value: Any) -> Shape:
         """The shape as this value makes it."""
         if self.deduced:
-            return Shape(form="map", others=self) if isinstance(value, dict) else LEAF
+            return DEDUCED_MAP if isinstance(value, dict) else LEAF
         if self.built_in:
             return _of_built_in(self.built_in, value)
         return self
@@ -51,7 +52,7 @@ class Shape:
         if name in self.fields:
             return self.fields[name]
         if self.built_in:
-            return Shape(built_in=f"{self.built_in.rpartition('.')[2]}.{name}")
+            return _built_in(f"{self.built_in.rpartition('.')[2]}.{name}")
         return self.others or LEAF
 
     def declares(self, name: str) -> bool:
@@ -68,6 +69,9 @@ class Shape:
 
 LEAF = Shape()
 DEDUCED = Shape(deduced=True)
+DEDUCED_MAP = Shape(form="map", others=DEDUCED)
+FREE_MAP = Shape(form="map", others=LEAF)
+SET = Shape(form="set")
 BUILT_IN = Shape(built_in=".")
 METADATA = Shape(built_in=".metadata")
 
@@ -125,18 +129,29 @@ _ATOMIC_MAPS = {
 }
 
 
+# A simulation compares objects ten thousand times a second, and shapes of equal names are equal.
+@cache
+def _built_in(name: str) -> Shape:
+    return Shape(built_in=name)
+
+
+@cache
+def _built_in_map(name: str) -> Shape:
+    return Shape(form="map", built_in=name)
+
+
 def _of_built_in(name: str, value: Any) -> Shape:
     last = name.rpartition(".")[2]
     if isinstance(value, list):
         if name in _SETS or last in _SETS:
-            return Shape(form="set")
+            return SET
         keys = _KEYED.get(name) or _KEYED.get(last)
-        return Shape(form="list", keys=keys, item=Shape(built_in=name)) if keys else LEAF
+        return Shape(form="list", keys=keys, item=_built_in(name)) if keys else LEAF
     if not isinstance(value, dict) or last in _ATOMIC_MAPS:
         return LEAF
     if last in _FREE_MAPS:
-        return Shape(form="map", others=LEAF)
-    return Shape(form="map", built_in=name)
+        return FREE_MAP
+    return _built_in_map(name)
 
 
 def of_schema(schema: Mapping[str, Any]) -> Shape:

@@ -41,8 +41,6 @@ class Writing:
             raise status.unexpected("resourceVersion should not be set on objects to be created")
         named = self._named(target, head)
         self._check_namespace(named)
-        if named.key in self._objects(named):
-            raise status.already_exists(target.resource.group, target.resource.plural, named.name)
         return self._create(named, obj, request)
 
     def update(self, target: Target, body: Any, request: Request) -> tuple[Object, bool]:
@@ -86,8 +84,11 @@ class Writing:
         """Put an object in the place of another, when that is still the version that is meant."""
         owned = _recorded(old, body)
         new = self._prepared(target, old, body)
-        owned = ownership.updated(_shape(target), owned, old, new, _manager(target, request, ownership.UPDATE))
-        return self._replace(target, old, self._stamped(new, owned, old), request)
+        if owned.fields:
+            # Where nobody is on record, nobody is recorded until somebody applies.
+            manager = _manager(target, request, ownership.UPDATE)
+            owned = ownership.updated(_shape(target), owned, old, new, manager=manager, now=self.clock.now())
+        return self._replace(target, old, _stamped(new, owned), request)
 
     def _apply(self, target: Target, body: Any, request: Request) -> tuple[Object, bool]:
         config = decoding.configuration(target, body)
@@ -96,30 +97,52 @@ class Writing:
             raise status.not_found(target.resource.group, target.resource.plural, target.name)
         if old is None and config["metadata"].get("uid"):
             raise preparing.nothing_with_uid(target, config["metadata"]["uid"])
-        live = old or self._absent(target)
+        live = old or {**_ABSENT, "apiVersion": target.resource.api_version, "kind": target.resource.kind}
         manager = _manager(target, request, ownership.APPLY)
         force = request.query.get("force") == "true"
         try:
-            merged, owned = ownership.applied(_shape(target), Ownership.of(live), live, config, manager, force=force)
+            merged, owned = ownership.applied(
+                _shape(target),
+                self._first(target, old),
+                live,
+                config,
+                manager=manager,
+                now=self.clock.now(),
+                force=force,
+            )
         except merging.DuplicateKeyError as error:
             raise decoding.cannot_type(target, str(error)) from error
         decoding.check_name(target, merged)
-        new = decoding.decoded(target, merged)
+        new = decoding.decoded(target, merged if target.kind.custom else decoding.without_nulls(merged))
         if old is None:
             self._check_namespace(target)
             return self._create(target, new, request, owned), True
         preparing.check_same_uid(target, old, new["metadata"])
-        return self._replace(target, old, self._stamped(self._prepared(target, old, new), owned, old), request), False
+        return self._replace(target, old, _stamped(self._prepared(target, old, new), owned), request), False
+
+    def _first(self, target: Target, old: Object | None) -> Ownership:
+        """Who owns what before an apply: of what nobody is recorded for, nobody in particular owns everything."""
+        if old is None:
+            return Ownership()
+        owned = Ownership.of(old)
+        if owned.fields:
+            return owned
+        nobody = Manager(operation=ownership.UPDATE, name=ownership.NOBODY, api_version=target.resource.api_version)
+        before = self._absent(target)
+        return ownership.updated(_shape(target), owned, before, old, manager=nobody, now=self.clock.now())
 
     def _create(self, target: Target, obj: Object, request: Request, owned: Ownership | None = None) -> Object:
         kind = target.kind
-        new = preparing.created(target, obj, self.clock.now(), self.rng)
+        now = self.clock.now()
+        new = preparing.created(target, obj, now, self.rng)
         new = kind.defaults(new) if kind.defaults else new
         decoding.check(target, new)
+        if target.key in self._objects(target):
+            raise status.already_exists(target.resource.group, target.resource.plural, target.name)
         if owned is None:
             manager = _manager(target, request, ownership.UPDATE)
-            owned = ownership.updated(_shape(target), Ownership(), self._absent(target), new, manager)
-        new = self._stamped(new, owned, _ABSENT)
+            owned = ownership.updated(_shape(target), Ownership(), self._absent(target), new, manager=manager, now=now)
+        new = _stamped(new, owned)
         return self._store(target, kind.initial(new) if kind.initial else new, request)
 
     def _prepared(self, target: Target, old: Object, body: Object) -> Object:
@@ -137,11 +160,6 @@ class Writing:
                 self.storage.remove(target.kind.group_resource, target.key)
             return new
         return self._store(target, new, request)
-
-    def _stamped(self, obj: Object, owned: Ownership, before: Object) -> Object:
-        managed = owned.written(Ownership.of(before), self.clock.now())
-        head = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
-        return obj | {"metadata": head | ({"managedFields": managed} if managed else {})}
 
     def _store(self, target: Target, obj: Object, request: Request) -> Object:
         return obj if request.dry_run else self.storage.write(target.kind.group_resource, target.key, obj)
@@ -191,6 +209,12 @@ def _manager(target: Target, request: Request, operation: str) -> Manager:
         api_version=target.resource.api_version,
         subresource=target.subresource,
     )
+
+
+def _stamped(obj: Object, owned: Ownership) -> Object:
+    managed = owned.written()
+    head = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return obj | {"metadata": head | ({"managedFields": managed} if managed else {})}
 
 
 def _recorded(old: Object, body: Object) -> Ownership:
