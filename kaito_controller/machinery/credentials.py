@@ -12,7 +12,8 @@ from attrs import frozen
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ConfigurationError
 from kaito_controller.machinery.log import logger
-from kaito_controller.machinery.rest.exec_plugin import CredentialsError, ExecPlugin, PluginCredentials, PluginSettings
+from kaito_controller.machinery.rest.exec_plugin import ExecPlugin
+from kaito_controller.machinery.rest.exec_protocol import CredentialsError, PluginCredentials, PluginSettings
 from kaito_controller.machinery.rest.tls import TlsState
 from kaito_controller.machinery.rest.token_file import TokenFile
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, ConfigurationError
-from kaito_controller.machinery.rest.exec_plugin import CredentialsError
+from kaito_controller.machinery.rest.exec_protocol import CredentialsError
 from kaito_controller.machinery.rest.token_file import TokenFile
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.authority import Authority

@@ -18,13 +18,8 @@ from aiohttp import web
 
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.errors import ApiError, ConfigurationError
-from kaito_controller.machinery.rest.exec_plugin import (
-    OUTPUT_BYTES,
-    VERSIONS,
-    CredentialsError,
-    ExecPlugin,
-    PluginSettings,
-)
+from kaito_controller.machinery.rest.exec_plugin import OUTPUT_BYTES, ExecPlugin
+from kaito_controller.machinery.rest.exec_protocol import VERSIONS, CredentialsError, PluginSettings
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.authority import Authority
 from kaito_controller.testing.loopback import ImpatientClock, listening, serving, status, write_kubeconfig

@@ -13,7 +13,7 @@ from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.credentials import Credentials, Identity
 from kaito_controller.machinery.errors import ApiConnectionError, ConfigurationError
 from kaito_controller.machinery.log import logger
-from kaito_controller.machinery.rest.exec_plugin import CredentialsError
+from kaito_controller.machinery.rest.exec_protocol import CredentialsError
 from kaito_controller.machinery.rest.sessions import Sessions
 from kaito_controller.machinery.rest.tls import TLS_CHECK_S, TlsState, as_files
 
