@@ -70,11 +70,19 @@ def _msgspec() -> Decode:
 
 
 def _standard() -> Decode:
-    decode = JSONDecoder(parse_constant=_refuse_constant).decode
+    whole = JSONDecoder(parse_constant=_refuse_constant)
+    scan = whole.scan_once  # type: ignore[attr-defined]
 
     def strictly(data: bytes) -> Any:
         # json.loads would let encoded surrogates pass, and with them strings that cannot be sent back.
-        value = decode(data.decode())
+        text = data.decode()
+        try:
+            value, end = scan(text, 0)
+        except StopIteration:
+            value, end = None, -1
+        if end != len(text):
+            # Blanks around the value, or an error to be put in words: rare, and slower.
+            value = whole.decode(text)
         if b"\\ud" in data or b"\\uD" in data:
             json.dumps(value, ensure_ascii=False).encode()
         return value

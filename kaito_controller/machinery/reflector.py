@@ -1,8 +1,9 @@
 """Keeping a copy of one resource in step with the API server: get everything, watch, and start over when it must be.
 
 Everything comes by a watch that begins with what is there (WatchList streaming), which both sides handle object by
-object; from a server that cannot do that, by lists. A list in one piece is one decode: about 80 us per object of 10 KB
-with the standard library, in which nothing else runs; `page_size` bounds it, at the price of reads from etcd.
+object; from a server that cannot do that, by lists. Measured on one core with the standard library's JSON, 10,000 Pods
+of 5 KiB cost 1.0 s of CPU either way: as a stream in turns of 5 ms, as a list in one decode of 0.9 s in which nothing
+else runs. `page_size` cuts that up, at the price of reads from etcd.
 """
 
 from __future__ import annotations
