@@ -16,6 +16,7 @@ from kaito_controller.testing.transport import (
     ScriptedTransport,
     Stream,
     error,
+    event,
     initial_events_end,
     listing,
     obj,
