@@ -19,7 +19,6 @@ from kaito_controller.machinery.backoff import ItemBackoff
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.controller import Controller
 from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.runnables import Runnable
@@ -84,10 +83,8 @@ def _workspace(parts: Parts) -> Sequence[Runnable]:
         catalog=parts.catalog,
         settings=chosen,
     )
-    controller = Controller(
-        "workspace",
+    controller = watches(reconciler.views, provisions=chosen.provisions).build(
         reconciler,
-        watches(reconciler.views, provisions=chosen.provisions),
         parts.cache,
         parts.clock,
         parts.metrics,

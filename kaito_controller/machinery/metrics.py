@@ -3,25 +3,21 @@
 Names, labels and buckets are those of controller-runtime (`controller_runtime_*`, `workqueue_*`) and client-go
 (`rest_client_*`, `leader_election_master_status`, `reflector_*`). The registry is handed in: there is no global one.
 
-What a queue or a worker counts on its hot path is kept in plain numbers and read when somebody scrapes: an increment of
-the client library takes a lock, and its histogram walks the buckets.
+What a queue or a worker counts on its hot path is kept in plain numbers and read when somebody scrapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import accumulate, repeat
 from operator import mul
-from typing import Final, TypeAlias
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from kaito_controller.machinery.depths import Depths
-from kaito_controller.machinery.distribution import Distribution
+from kaito_controller.machinery.exposition.metrics import DistributionFamily, ReadFamily
 
 RECONCILE_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
@@ -30,97 +26,20 @@ RECONCILE_BUCKETS = (
 QUEUE_BUCKETS: Final = tuple(accumulate(repeat(10.0, 11), mul, initial=1e-8))
 """10 ns, 100 ns ... 1000 s, multiplied step by step as Go does it, for the same last digits (MX3)."""
 RESULTS: Final = ("error", "requeue_after", "requeue", "success")
-LATENCY_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-SIZE_BUCKETS: Final = (64, 256, 512, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216)
-"""Both are those of `k8s.io/component-base/metrics/prometheus/restclient`."""
-
-Readings: TypeAlias = Callable[[], Iterable[tuple[Sequence[str], float]]]
-"""Says, when asked, every series of one owner: label values and the value now."""
-
-
-class _Readings(Collector):
-    """A family of counters or gauges whose values are asked for at each scrape."""
-
-    def __init__(
-        self,
-        kind: type[CounterMetricFamily | GaugeMetricFamily],
-        name: str,
-        documentation: str,
-        labels: Sequence[str],
-        registry: CollectorRegistry,
-    ) -> None:
-        self._empty: Callable[[], CounterMetricFamily | GaugeMetricFamily] = lambda: kind(
-            name, documentation, labels=labels
-        )
-        self._owners: dict[str, Readings] = {}
-        registry.register(self)
-
-    def read(self, owner: str, readings: Readings) -> None:
-        """Ask this owner at every scrape; a later one of the same name takes its place."""
-        self._owners[owner] = readings
-
-    def describe(self) -> Iterable[Metric]:
-        return [self._empty()]
-
-    def collect(self) -> Iterable[Metric]:
-        family = self._empty()
-        for readings in self._owners.values():
-            for labels, value in readings():
-                family.add_metric(labels, value)
-        return [family]
-
-
-class _Distributions(Collector):
-    """A family of histograms that cost little to observe."""
-
-    def __init__(
-        self,
-        name: str,
-        documentation: str,
-        labels: Sequence[str],
-        bounds: Sequence[float],
-        registry: CollectorRegistry,
-    ) -> None:
-        self._empty: Callable[[], HistogramMetricFamily] = lambda: HistogramMetricFamily(
-            name, documentation, labels=labels
-        )
-        self._bounds = bounds
-        self._children: dict[Sequence[str], Distribution] = {}
-        registry.register(self)
-
-    def labels(self, *values: str) -> Distribution:
-        """The series with these label values; it exists from now on."""
-        return self._children.setdefault(values, Distribution(self._bounds))
-
-    def describe(self) -> Iterable[Metric]:
-        return [self._empty()]
-
-    def collect(self) -> Iterable[Metric]:
-        family = self._empty()
-        for labels, child in self._children.items():
-            buckets = [(_le(bound), float(count)) for bound, count in child.cumulative()]
-            family.add_metric(labels, buckets, child.total)
-        return [family]
-
-
-def _le(bound: float) -> str:
-    text: str = floatToGoString(bound)  # type: ignore[no-untyped-call]
-    return text
 
 
 class Metrics:
     """Every metric family of the machinery, filed in one registry.
 
-    Args:
-        registry: where to file them; a new one unless given.
-        client_details: file `client_details`, too: durations and sizes by verb and host, which are many series.
+    Attributes:
+        registry: where they are filed; a new one unless given.
+        controllers: the names of the controllers that are measured here.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None, *, client_details: bool = False) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry or CollectorRegistry()
         self.controllers: set[str] = set()
-        self.client_details = ClientDetails(self.registry) if client_details else None
         ProcessCollector(registry=self.registry)
         self._add_client_families()
         self._add_controller_families()
@@ -199,7 +118,7 @@ class Metrics:
         self.timeouts = Counter(
             f"{prefix}reconcile_timeouts_total", "Reconciles that ran out of time.", label, registry=registry
         )
-        self.reconcile_seconds = _Distributions(
+        self.reconcile_seconds = DistributionFamily(
             f"{prefix}reconcile_time_seconds", "Seconds per reconcile.", label, RECONCILE_BUCKETS, registry
         )
         self.active_workers = Gauge(f"{prefix}active_workers", "Workers busy now.", label, registry=registry)
@@ -208,14 +127,14 @@ class Metrics:
     def _add_queue_families(self) -> None:
         labels = ("name", "controller")
 
-        def counter(name: str, documentation: str) -> _Readings:
-            return _Readings(CounterMetricFamily, f"workqueue_{name}", documentation, labels, self.registry)
+        def counter(name: str, documentation: str) -> ReadFamily:
+            return ReadFamily(CounterMetricFamily, f"workqueue_{name}", documentation, labels, self.registry)
 
-        def gauge(name: str, documentation: str, *more: str) -> _Readings:
-            return _Readings(GaugeMetricFamily, f"workqueue_{name}", documentation, (*labels, *more), self.registry)
+        def gauge(name: str, documentation: str, *more: str) -> ReadFamily:
+            return ReadFamily(GaugeMetricFamily, f"workqueue_{name}", documentation, (*labels, *more), self.registry)
 
-        def durations(name: str, documentation: str) -> _Distributions:
-            return _Distributions(f"workqueue_{name}", documentation, labels, QUEUE_BUCKETS, self.registry)
+        def durations(name: str, documentation: str) -> DistributionFamily:
+            return DistributionFamily(f"workqueue_{name}", documentation, labels, QUEUE_BUCKETS, self.registry)
 
         self.depth = gauge("depth", "Items waiting.", "priority")
         self.adds = counter("adds_total", "Items taken into the queue.")
@@ -225,27 +144,6 @@ class Metrics:
         self.unfinished = gauge("unfinished_work_seconds", "Seconds of work in progress, summed.")
         self.longest = gauge(
             "longest_running_processor_seconds", "Seconds that the longest work in progress has taken."
-        )
-
-
-class ClientDetails:
-    """The families of the REST client that are filed only when asked for (MX4)."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def histogram(name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]) -> Histogram:
-            return Histogram(f"rest_client_{name}", documentation, labels, buckets=bounds, registry=registry)
-
-        both = ("verb", "host")
-        self.request_seconds = histogram(
-            "request_duration_seconds", "Seconds until a request was answered.", both, LATENCY_BUCKETS
-        )
-        self.resolution_seconds = histogram(
-            "dns_resolution_duration_seconds", "Seconds to resolve a host name.", ("host",), LATENCY_BUCKETS[:-1]
-        )
-        self.request_bytes = histogram("request_size_bytes", "Bytes of a request's body.", both, SIZE_BUCKETS)
-        self.response_bytes = histogram("response_size_bytes", "Bytes of an answer's body.", both, SIZE_BUCKETS)
-        self.limiter_seconds = histogram(
-            "rate_limiter_duration_seconds", "Seconds a request waited for its turn.", both, LATENCY_BUCKETS
         )
 
 

@@ -12,6 +12,7 @@ from kaito_controller.controllers.workspace.views import Views, labelled_workspa
 from kaito_controller.kube import metadata
 from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
+from kaito_controller.machinery.builder import Builder
 from kaito_controller.machinery.event import Event
 from kaito_controller.machinery.predicates import (
     annotations_changed,
@@ -21,12 +22,11 @@ from kaito_controller.machinery.predicates import (
     resource_version_changed,
 )
 from kaito_controller.machinery.request import Request
-from kaito_controller.machinery.source import Watch, enqueue_owner, enqueue_self
+from kaito_controller.machinery.source import Watch
 
 
-def watches(views: Views, *, provisions: bool) -> tuple[Watch, ...]:
-    """Return the watches of the controller. Those with a selector are the same informers that `views` reads."""
-    owned = enqueue_owner(WORKSPACES)
+def watches(views: Views, *, provisions: bool) -> Builder:
+    """Return what the controller watches. Those with a selector are the same informers that `views` reads."""
 
     def of_node(node: Object) -> Iterable[Request]:
         yield from _labelled(node)
@@ -34,17 +34,17 @@ def watches(views: Views, *, provisions: bool) -> tuple[Watch, ...]:
 
     # Our own status writes change neither generation nor metadata, so they wake nobody.
     spec_changed = any_of(generation_changed, annotations_changed, labels_changed)
-    found = [
-        Watch(WORKSPACES, enqueue_self, (spec_changed,)),
-        Watch(STATEFUL_SETS, owned, (resource_version_changed,), label_selector=keys.WORKSPACE_NAME),
-        Watch(SERVICES, owned, (resource_version_changed,), label_selector=keys.WORKSPACE_NAME),
-        Watch(CONTROLLER_REVISIONS, owned, (resource_version_changed,), label_selector=keys.REVISION_OWNER),
-        Watch(PODS, _of_pod, (resource_version_changed,), label_selector=keys.WORKSPACE_NAME),
-        Watch(NODES, of_node, (node_changed,)),
-    ]
-    if provisions:
-        found.append(Watch(NODE_CLAIMS, _labelled, (node_claim_changed,)))
-    return tuple(found)
+    ours = keys.WORKSPACE_NAME
+    made = (
+        Builder()
+        .reconciles(WORKSPACES, spec_changed)
+        .owns(STATEFUL_SETS, resource_version_changed, label_selector=ours)
+        .owns(SERVICES, resource_version_changed, label_selector=ours)
+        .owns(CONTROLLER_REVISIONS, resource_version_changed, label_selector=keys.REVISION_OWNER)
+        .watches(Watch(PODS, _of_pod, (resource_version_changed,), label_selector=ours))
+        .watches(Watch(NODES, of_node, (node_changed,)))
+    )
+    return made.watches(Watch(NODE_CLAIMS, _labelled, (node_claim_changed,))) if provisions else made
 
 
 def node_changed(event: Event) -> bool:
