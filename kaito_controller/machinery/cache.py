@@ -12,11 +12,12 @@ from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.consistency import StaleCacheError, Writes
+from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.informer import Informer
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transform import Transform, strip
-from kaito_controller.machinery.unfit import Recorder, UnfitObjects
+from kaito_controller.machinery.unfit import UnfitObjects
 
 __all__ = ["Cache", "CacheSyncError", "Scope", "StaleCacheError"]
 
@@ -59,7 +60,7 @@ class Cache:
         metrics: Metrics | None = None,
         *,
         rng: Random | None = None,
-        recorder: Recorder | None = None,
+        recorder: EventRecorder | None = None,
         resync_s: float = RESYNC_S,
     ) -> None:
         self.client = client

@@ -12,6 +12,7 @@ from kaito_controller.machinery.event import Event
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.predicates import Predicate
 from kaito_controller.machinery.request import Request
+from kaito_controller.machinery.unfit import DATA_ERRORS
 
 log = logger(__name__)
 
@@ -71,13 +72,33 @@ def enqueue_owner(owner: Resource, *, controllers_only: bool = True) -> ToReques
 
 
 def requests(event: Event, predicates: Iterable[Predicate], to_requests: ToRequests) -> Iterable[Request]:
-    """The requests that an event makes, each once: none when a predicate says no or there is no object (PR4)."""
+    """The requests that an event makes, each once: none when a predicate says no or there is no object (PR4).
+
+    Raises:
+        Exception: the object as it is now cannot be mapped.
+    """
     if not event.object or not event.object.get("metadata"):
         log.error("an event without an object or its metadata is dropped", change=event.change.value)
         return ()
     for passes in predicates:
-        if not passes(event):
+        if not _passes(passes, event):
             return ()
     if event.old is None or event.old is event.object:
         return dict.fromkeys(to_requests(event.object))
-    return dict.fromkeys((*to_requests(event.old), *to_requests(event.object)))
+    return dict.fromkeys((*_mapped(to_requests, event.old), *to_requests(event.object)))
+
+
+def _passes(predicate: Predicate, event: Event) -> bool:
+    try:
+        return predicate(event)
+    except DATA_ERRORS:
+        # Old or new has content of another form: what cannot be compared has to be looked at.
+        return True
+
+
+def _mapped(to_requests: ToRequests, old: Object) -> tuple[Request, ...]:
+    try:
+        return tuple(to_requests(old))
+    except DATA_ERRORS:
+        # Content that could not be read was nobody's; what took its place must not suffer for it.
+        return ()

@@ -111,7 +111,7 @@ class Store:
         """
         for name, function in functions.items():
             known = self._indexes.get(name)
-            if known is not None and known.function is not function:
+            if known is not None and known.function != function:
                 raise ValueError(f"index {name!r}: the name is taken by another function; choose another name")
         fresh = {name: Index(name, function) for name, function in functions.items() if name not in self._indexes}
         for index in fresh.values():

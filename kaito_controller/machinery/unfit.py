@@ -7,9 +7,12 @@ everybody's sight; only what cannot make sense of them passes them over, until t
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, Protocol
+from typing import Final
+
+from attrs import frozen
 
 from kaito_controller.kube.metadata import Object, generation, key, uid
+from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 
@@ -22,44 +25,56 @@ DATA_ERRORS: Final = (ValueError, TypeError, AttributeError, LookupError, Arithm
 log = logger(__name__)
 
 
-class Recorder(Protocol):
-    """What an `EventRecorder` can do that is needed here."""
-
-    def event(self, regarding: Object, type_: str, reason: str, note: str, *, action: str = "") -> None:
-        """Record that something happened to an object."""
-        ...
+@frozen
+class _Report:
+    generation: int
+    reader: str
+    fault: str
 
 
 class UnfitObjects:
     """The one place where unfit content is reported."""
 
-    def __init__(self, metrics: Metrics | None = None, recorder: Recorder | None = None) -> None:
+    def __init__(self, metrics: Metrics | None = None, recorder: EventRecorder | None = None) -> None:
         self._metrics = metrics
         self._recorder = recorder
-        self._reported: OrderedDict[tuple[str, str, str], int | str] = OrderedDict()
+        self._reports: OrderedDict[tuple[str, str], _Report] = OrderedDict()
 
-    def report(self, obj: Object, reader: str, fault: str) -> bool:
-        """Tell that a reader cannot make sense of an object; False when that was told before.
+    def report(self, obj: Object, reader: str, fault: str, *, tells: bool = True) -> bool:
+        """Tell that a reader cannot make sense of an object; False when that is known already.
 
-        It counts as told before while the generation stays; for kinds without one, while the fault stays the same.
+        It is known while the generation stays, whoever reads it. For kinds that count no generation the first reader
+        tells again when it finds another fault.
+
+        Args:
+            obj: the object, whatever form it has.
+            reader: who cannot make sense of it.
+            fault: what is wrong with it, in a sentence without its full stop.
+            tells: whether to tell it on the object by an event; False where the reader tells its user otherwise.
         """
         kind = str(obj.get("kind") or "object")
-        known = _identity(obj)
-        identity = (kind, known, reader)
-        mark = _generation(obj) or fault
-        if self._reported.get(identity) == mark:
-            self._reported.move_to_end(identity)
+        found = _identity(obj)
+        if not self._is_news((kind, found), _Report(_generation(obj), reader, fault)):
             return False
-        self._reported[identity] = mark
-        self._reported.move_to_end(identity)
-        if len(self._reported) > REMEMBERED:
-            self._reported.popitem(last=False)
-        log.warning("an object does not fit", kind=kind, id=known, reader=reader, fault=fault)
+        log.warning("an object does not fit", kind=kind, id=found, reader=reader, fault=fault)
         if self._metrics is not None:
             self._metrics.unfit_objects.labels(kind).inc()
-        if self._recorder is not None and known:
-            note = f"{fault}. {reader} passes it over until it is corrected; everything else goes on."
+        if tells and self._recorder is not None and found:
+            note = f"{fault}. {reader[:1].upper()}{reader[1:]} passes it over until it is corrected; all else goes on."
             self._recorder.event(obj, "Warning", REASON, note, action="Read")
+        return True
+
+    def _is_news(self, identity: tuple[str, str], report: _Report) -> bool:
+        known = self._reports.get(identity)
+        if known is not None and known.generation == report.generation:
+            says_the_same = known.reader != report.reader or known.fault == report.fault
+            if report.generation or says_the_same:
+                self._reports.move_to_end(identity)
+                return False
+        self._reports[identity] = report
+        self._reports.move_to_end(identity)
+        if len(self._reports) > REMEMBERED:
+            self._reports.popitem(last=False)
         return True
 
 

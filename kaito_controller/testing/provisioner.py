@@ -174,10 +174,10 @@ async def provisioning(
     clock, metrics = RealClock(), Metrics()
     async with AioTransport(kubeconfig=kubeconfig) as transport:
         client = Client(transport)
-        cache = Cache(client, clock, metrics)
         events = EventRecorder(
             client=client, clock=clock, rng=_RANDOM, metrics=metrics, controller="test", instance="test-0"
         )
+        cache = Cache(client, clock, metrics, recorder=events)
         provisioner = node_provisioner(
             client=client, cache=cache, clock=clock, events=events, provider=provider, metrics=metrics, timing=timing
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
 from kaito_controller.api.nodeclaim import NODE_CLAIMS, NodeClaim
 from kaito_controller.controllers.nodeclaim import managed
@@ -16,15 +16,18 @@ from kaito_controller.kube.core import NODES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
 from kaito_controller.kube.serde import structure
+from kaito_controller.kube.shapes import NodeShape
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import is_conflict, is_not_found
 from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.typed import Typed
 from kaito_controller.providers.protocol import CloudProvider
 
 BY_PROVIDER_ID = "providerID"
+READER = "the node provisioner"
 
 
 @frozen(kw_only=True)
@@ -38,6 +41,12 @@ class Context:
     provider: CloudProvider
     metrics: NodeClaimMetrics
     timing: Timing
+    _fit_claims: Typed[NodeClaim] = field(
+        init=False, default=Factory(lambda self: Typed(NodeClaim, READER, self.cache.unfit), takes_self=True)
+    )
+    _fit_nodes: Typed[NodeShape] = field(
+        init=False, default=Factory(lambda self: Typed(NodeShape, READER, self.cache.unfit), takes_self=True)
+    )
 
     @property
     def claims(self) -> Informer:
@@ -62,6 +71,15 @@ class Context:
     def nodes_of(self, provider_id: str) -> Sequence[Object]:
         """The Nodes that this machine joined as: one, unless something is wrong."""
         return self.nodes.store.by_index(BY_PROVIDER_ID, provider_id) if provider_id else []
+
+    def fault(self, *, claims: Iterable[Object] = (), nodes: Iterable[Object] = ()) -> str:
+        """What is wrong with the first of these that does not have its kind's form; empty when all do.
+
+        It is reported on the object. A step that would have to guess is not taken: it could end a machine that serves.
+        """
+        faults = (*(self._fit_claims.read(claim).fault for claim in claims),)
+        faults += (*(self._fit_nodes.read(node).fault for node in nodes),)
+        return next(filter(None, faults), "")
 
     async def patch(
         self, resource: Resource, name: str, patch: Mapping[str, Any], *, subresource: str = ""

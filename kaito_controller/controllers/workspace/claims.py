@@ -10,16 +10,50 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kaito_controller.api import labels as keys
 from kaito_controller.kube import metadata
 from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.object_meta import ObjectMeta
+from kaito_controller.kube.shapes import ConditionShape
 
 MESSAGE_LIMIT: Final = 256
 
 _STAGES: Final = ("Launched", "Registered", "Initialized")
 _AWAITING: Final = "AwaitingReconciliation"
+
+
+@frozen(kw_only=True)
+class RequirementShape:
+    """One requirement of a claim."""
+
+    key: str = ""
+    values: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class SpecShape:
+    """What a claim asks for."""
+
+    requirements: tuple[RequirementShape, ...] = ()
+
+
+@frozen(kw_only=True)
+class StatusShape:
+    """What a node provisioner says of a claim."""
+
+    node_name: str = ""
+    conditions: tuple[ConditionShape, ...] = ()
+
+
+@frozen(kw_only=True)
+class ClaimShape:
+    """The form that a NodeClaim must have to be judged here; which provisioner's it is does not matter."""
+
+    metadata: ObjectMeta = field(factory=ObjectMeta)
+    spec: SpecShape = field(factory=SpecShape)
+    status: StatusShape = field(factory=StatusShape)
 
 
 @frozen(kw_only=True)

@@ -142,6 +142,18 @@ def _contradicts_itself(question: Question) -> Blocked | None:
     return None
 
 
+def _has_a_claim_that_says_nothing(question: Question) -> Blocked | None:
+    """Neither counted nor replaced: what cannot be read may be a machine that serves."""
+    unfit = question.snapshot.unfit_claims
+    if not unfit:
+        return None
+    return Blocked(
+        reason=Reason.NODE_CLAIM_NOT_READY,
+        message=f"{unfit[0]}. Correct the field, or delete the NodeClaim to have another one made.",
+        waits=True,
+    )
+
+
 def _requirements(question: Question) -> tuple[LabelExpression, ...]:
     return question.workspace.resource.label_selector.requirements()
 
@@ -161,4 +173,5 @@ CHECKS: Final[tuple[Callable[[Question], Blocked | None], ...]] = (
     _selects_by_reserved_keys,
     _selects_nothing,
     _contradicts_itself,
+    _has_a_claim_that_says_nothing,
 )

@@ -14,7 +14,8 @@ from kaito_controller.kube.metadata import Object
 class Snapshot:
     """One Workspace and what exists for it.
 
-    ``workspace`` is None when the object does not have the form of its class; ``malformed`` then says why. ``nodes``
+    ``workspace`` is None when the object does not have the form of its class; ``malformed`` then says why.
+    ``unfit_claims`` says what is wrong with those of ``node_claims`` that cannot be judged. ``nodes``
     are those of the Workspace's claims, or, when it names no instance type, those its selector matches. ``config`` is
     the ConfigMap of ``inference.config``, None when it names none or there is none.
     """
@@ -24,6 +25,7 @@ class Snapshot:
     malformed: str = ""
     revisions: tuple[Object, ...] = ()
     node_claims: tuple[Object, ...] = ()
+    unfit_claims: tuple[str, ...] = ()
     nodes: tuple[Object, ...] = ()
     services: Mapping[str, Object] = field(factory=dict)
     stateful_set: Object | None = None

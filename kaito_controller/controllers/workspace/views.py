@@ -9,19 +9,23 @@ from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES, Workspace
 from kaito_controller.controllers.workspace import claims
+from kaito_controller.controllers.workspace.claims import ClaimShape
 from kaito_controller.controllers.workspace.snapshot import Snapshot
-from kaito_controller.kube import metadata, serde
+from kaito_controller.kube import metadata
 from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.selectors import LabelSelector
+from kaito_controller.kube.shapes import NodeShape, PodShape
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.informer import Informer
 from kaito_controller.machinery.request import Request
+from kaito_controller.machinery.typed import Typed
 
 BY_WORKSPACE: Final = "workspace"
 BY_LABEL: Final = "label"
 BY_SELECTOR: Final = "selector"
 ANY_LABEL: Final = "*"
+READER: Final = "the Workspace controller"
 
 
 class Views:
@@ -30,6 +34,11 @@ class Views:
     def __init__(self, cache: Cache, *, provisions: bool) -> None:
         """Ask the cache for the informers; without provisioning NodeClaims are not even watched."""
         self._cache = cache
+        # Its user reads on the Workspace itself what is wrong with it; of the others only an event tells.
+        self._typed = Typed(Workspace, READER, cache.unfit, tells=False)
+        self._fit_claims = Typed(ClaimShape, READER, cache.unfit)
+        self._fit_nodes = Typed(NodeShape, READER, cache.unfit)
+        self._fit_pods = Typed(PodShape, READER, cache.unfit)
         self.workspaces: Informer = cache.informer(WORKSPACES)
         self.revisions: Informer = cache.informer(CONTROLLER_REVISIONS, label_selector=keys.REVISION_OWNER)
         self.node_claims: Informer | None = cache.informer(NODE_CLAIMS) if provisions else None
@@ -37,7 +46,7 @@ class Views:
         self.services: Informer = cache.informer(SERVICES, label_selector=keys.WORKSPACE_NAME)
         self.stateful_sets: Informer = cache.informer(STATEFUL_SETS, label_selector=keys.WORKSPACE_NAME)
         self.pods: Informer = cache.informer(PODS, label_selector=keys.WORKSPACE_NAME)
-        self.workspaces.add_index(BY_SELECTOR, selector_values)
+        self.workspaces.add_index(BY_SELECTOR, self.selector_values)
         self.nodes.add_index(BY_LABEL, label_values)
         self.revisions.add_index(BY_WORKSPACE, revision_workspace)
         self.pods.add_index(BY_WORKSPACE, pod_workspace)
@@ -58,20 +67,21 @@ class Views:
         raw = self.workspaces.store.get(request.key)
         if raw is None:
             return None
-        workspace, malformed = _structured(raw)
+        workspace = self._typed.read(raw)
         found = self.node_claims.store.by_index(BY_WORKSPACE, request.key) if self.node_claims else ()
         node_claims = tuple(sorted(found, key=metadata.name))
         services = {name: self.services.store.get(name) for name in (request.key, f"{request.key}-headless")}
         return Snapshot(
             raw=raw,
-            workspace=workspace,
-            malformed=malformed,
+            workspace=workspace.value,
+            malformed=workspace.fault,
             revisions=tuple(self.revisions.store.by_index(BY_WORKSPACE, request.key)),
             node_claims=node_claims,
-            nodes=self._nodes(workspace, node_claims),
+            unfit_claims=tuple(self._faults(node_claims)),
+            nodes=self._fit_nodes.fitting(self._nodes(workspace.value, self._fit_claims.fitting(node_claims))),
             services={metadata.name(service): service for service in services.values() if service is not None},
             stateful_set=self.stateful_sets.store.get(request.key),
-            pods=tuple(sorted(self.pods.store.by_index(BY_WORKSPACE, request.key), key=metadata.name)),
+            pods=tuple(map(self._pod, sorted(self.pods.store.by_index(BY_WORKSPACE, request.key), key=metadata.name))),
         )
 
     def nodes_matching(self, selector: LabelSelector) -> tuple[Object, ...]:
@@ -85,9 +95,30 @@ class Views:
         """Return the Workspaces on existing nodes whose selector matches this node."""
         for value in (ANY_LABEL, *label_values(node)):
             for raw in self.workspaces.store.by_index(BY_SELECTOR, value):
-                workspace, _ = _structured(raw)
+                workspace = self._typed.value(raw)
                 if workspace is not None and workspace.resource.label_selector.matches(metadata.labels(node)):
                     yield Request.of(raw)
+
+    def selector_values(self, raw: Object) -> tuple[str, ...]:
+        """Return the label under which a Workspace on existing nodes waits for them; none when it makes its own."""
+        workspace = self._typed.value(raw)
+        if workspace is None or workspace.resource.instance_type:
+            return ()
+        return (_selector_value(workspace.resource.label_selector),)
+
+    def _faults(self, node_claims: Iterable[Object]) -> Iterable[str]:
+        for claim in node_claims:
+            fault = self._fit_claims.read(claim).fault
+            if fault and not metadata.is_deleting(claim):
+                yield f"NodeClaim {metadata.name(claim)}: {fault}"
+
+    def _pod(self, pod: Object) -> Object:
+        """The pod, or of one that does not fit what keeps it in sight: who it is and which node it holds."""
+        if not self._fit_pods.read(pod).fault:
+            return pod
+        spec = pod.get("spec")
+        node_name = spec.get("nodeName") if isinstance(spec, dict) else None
+        return {"metadata": pod["metadata"], "spec": {"nodeName": node_name} if isinstance(node_name, str) else {}}
 
     def _nodes(self, workspace: Workspace | None, node_claims: Iterable[Object]) -> tuple[Object, ...]:
         if workspace is None:
@@ -124,21 +155,6 @@ def label_values(node: Object) -> tuple[str, ...]:
     return tuple(f"{key}={value}" for key, value in metadata.labels(node).items())
 
 
-def selector_values(raw: Object) -> tuple[str, ...]:
-    """Return the label under which a Workspace on existing nodes waits for them; none when it makes its own."""
-    workspace, _ = _structured(raw)
-    if workspace is None or workspace.resource.instance_type:
-        return ()
-    return (_selector_value(workspace.resource.label_selector),)
-
-
 def _selector_value(selector: LabelSelector) -> str:
     exact = sorted(selector.match_labels.items())
     return f"{exact[0][0]}={exact[0][1]}" if exact else ANY_LABEL
-
-
-def _structured(raw: Object) -> tuple[Workspace | None, str]:
-    try:
-        return serde.structure(Workspace, raw), ""
-    except serde.SerdeError as error:
-        return None, str(error)

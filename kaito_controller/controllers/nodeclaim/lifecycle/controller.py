@@ -32,6 +32,8 @@ from kaito_controller.machinery.request import Request, Result
 _log = logger(__name__)
 CONFLICT_RETRY_S = 0.1
 STALE_RETRY_S = 1.0
+# Its correction wakes us; this is for a Node whose provider ID could not be read, so that it woke nobody.
+UNFIT_RETRY_S = 60.0
 
 
 class Lifecycle:
@@ -52,6 +54,9 @@ class Lifecycle:
         found = self._context.claims.store.get(request.key)
         if found is None or not managed.is_managed(found, self._context.provider.node_classes):
             return Result.done("not a claim of ours")
+        fault = self._context.fault(claims=[found], nodes=self._context.nodes_of(managed.claimed_provider_id(found)))
+        if fault:
+            return Result.requeue(UNFIT_RETRY_S, fault)
         if self._is_stale(found):
             return Result.requeue(STALE_RETRY_S, "the cache does not show our last write yet")
         try:

@@ -33,6 +33,7 @@ from kaito_controller.machinery.request import Request, Result
 from kaito_controller.providers.errors import InstanceNotFound
 
 CONFLICT_RETRY_S = 0.1
+UNFIT_RETRY_S = 60.0
 KARPENTER = "karpenter"
 
 
@@ -59,6 +60,9 @@ class NodeTermination:
             return Result.done("not ours, or not being deleted")
         if self._context.cache.is_stale(NODES, request.key):
             return Result.requeue(1.0, "the cache does not show our last write yet")
+        fault = self._context.fault(claims=self._context.claims_of(managed.provider_id(node)), nodes=[node])
+        if fault:
+            return Result.requeue(UNFIT_RETRY_S, fault)
         try:
             return await self._down(node)
         except Exception as error:
