@@ -100,7 +100,7 @@ async def test_a_new_client_certificate_takes_effect_without_a_restart(tmp_path:
             clock.ahead_s = 60
             assert await transport.request("GET", "/x") == {"name": "bert"}
             with pytest.raises(ConnectionError):
-                await anext(chunks)
+                await asyncio.wait_for(anext(chunks), 10)
         door.closed.set()
 
 
@@ -178,7 +178,7 @@ async def test_closing_leaves_no_connection(tmp_path: Path) -> None:
         await transport.request("GET", "/x")
         await transport.close()
         with pytest.raises(ConnectionError):
-            await anext(chunks)
+            await asyncio.wait_for(anext(chunks), 10)
         await stream.__aexit__(None, None, None)
         with pytest.raises(ApiConnectionError, match="the transport is closed"):
             await transport.request("GET", "/x")
