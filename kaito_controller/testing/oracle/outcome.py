@@ -29,7 +29,8 @@ class Outcome:
         """An outcome as a player of either side reports it.
 
         client-go goes through Go maps, whose order is random, for deletions that a list reveals, for what a late
-        handler finds, and for everything that came by a stream (`by_key`): there only the order within a key counts.
+        handler finds or a resync repeats, and for all that came by a stream (`by_key`): there only the order within a
+        key counts.
         """
         order = _by_key if by_key else _in_order
         return cls(
@@ -40,6 +41,12 @@ class Outcome:
             requests=tuple(str(line) for line in requests),
             problem=data.get("problem") or "",
         )
+
+    def parts(self) -> Mapping[str, Any]:
+        """What is compared one by one."""
+        logs = {f"log of {handler}": lines for handler, lines in self.log.items()}
+        names = ("store", "index", "version", "requests", "problem")
+        return {name: getattr(self, name) for name in names} | logs
 
 
 @frozen(kw_only=True)
@@ -55,26 +62,26 @@ class Difference:
         return f"{self.scenario}: {self.part}\n{_shown('client-go', self.theirs)}\n{_shown('ours     ', self.ours)}"
 
 
-def differences(scenario: str, theirs: Outcome, ours: Outcome) -> list[Difference]:
-    """Every part that differs; none when both sides did the same."""
-    found = []
-    for part in ("store", "index", "version", "requests", "problem"):
-        pair = getattr(theirs, part), getattr(ours, part)
-        if pair[0] != pair[1]:
-            found.append(Difference(scenario=scenario, part=part, theirs=pair[0], ours=pair[1]))
-    for handler in sorted({*theirs.log, *ours.log}):
-        lines = theirs.log.get(handler, ()), ours.log.get(handler, ())
-        if lines[0] != lines[1]:
-            found.append(Difference(scenario=scenario, part=f"log of {handler}", theirs=lines[0], ours=lines[1]))
-    return found
+def differences(scenario: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Difference]:
+    """Every part that differs between two outcomes by their parts; none when both sides did the same."""
+    return [
+        Difference(scenario=scenario, part=part, theirs=theirs.get(part, ()), ours=ours.get(part, ()))
+        for part in sorted({*theirs, *ours})
+        if theirs.get(part, ()) != ours.get(part, ())
+    ]
 
 
 def _in_order(lines: tuple[Line, ...]) -> tuple[Line, ...]:
     made: list[Line] = []
-    for (_, comes_at_once), group in itertools.groupby(lines, key=lambda line: (line[0], line[-1] is True)):
+    for (_, comes_at_once), group in itertools.groupby(lines, key=lambda line: (line[0], _comes_at_once(line))):
         run = list(group)
         made += sorted(run) if comes_at_once else run
     return tuple(made)
+
+
+def _comes_at_once(line: Line) -> bool:
+    """Whether it is one of several that no event of its own brought: of a first list, of a relist, or of a resync."""
+    return line[2:4] == line[4:6] if line[0] == "updated" else line[-1] is True
 
 
 def _by_key(lines: tuple[Line, ...]) -> tuple[Line, ...]:

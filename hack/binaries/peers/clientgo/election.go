@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -21,6 +20,13 @@ type electionScenario struct {
 	RetryS   float64 `json:"retry_s"`
 }
 
+// electionOutcome is which callbacks ran, in order, and which leaders were reported.
+type electionOutcome struct {
+	Calls   []string `json:"calls"`
+	Leaders []string `json:"leaders"`
+	Problem string   `json:"problem,omitempty"`
+}
+
 // runElections lets one contender of each scenario stand until the server says that the scenario is over.
 func runElections(arguments []string) error {
 	if len(arguments) != 1 {
@@ -30,38 +36,35 @@ func runElections(arguments []string) error {
 	if err := read(&scenarios); err != nil {
 		return err
 	}
-	outcomes := make(map[string][]string, len(scenarios))
+	outcomes := make(map[string]*electionOutcome, len(scenarios))
 	var guard sync.Mutex
 	var all sync.WaitGroup
 	for _, scenario := range scenarios {
 		all.Go(func() {
-			lines, err := contend(arguments[0], scenario)
-			if err != nil {
-				lines = append(lines, "problem: "+err.Error())
-			}
+			outcome := contend(arguments[0], scenario)
 			guard.Lock()
 			defer guard.Unlock()
-			outcomes[scenario.Name] = lines
+			outcomes[scenario.Name] = outcome
 		})
 	}
 	all.Wait()
 	return say(outcomes)
 }
 
-func contend(server string, scenario electionScenario) ([]string, error) {
+func contend(server string, scenario electionScenario) *electionOutcome {
 	settings := config(server + "/s/" + scenario.Name)
 	settings.APIPath = ""
 	settings.GroupVersion = nil
 	client, err := coordinationv1.NewForConfig(settings)
 	if err != nil {
-		return nil, err
+		return &electionOutcome{Problem: err.Error()}
 	}
+	outcome := &electionOutcome{Calls: []string{}, Leaders: []string{}}
 	var guard sync.Mutex
-	var lines []string
-	note := func(line string) {
+	note := func(list *[]string, line string) {
 		guard.Lock()
 		defer guard.Unlock()
-		lines = append(lines, line)
+		*list = append(*list, line)
 	}
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
@@ -75,12 +78,13 @@ func contend(server string, scenario electionScenario) ([]string, error) {
 		ReleaseOnCancel: true,
 		Name:            scenario.Name,
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) { note("started") },
-			OnStoppedLeading: func() { note("stopped") },
+			OnStartedLeading: func(context.Context) { note(&outcome.Calls, "started") },
+			OnStoppedLeading: func() { note(&outcome.Calls, "stopped") },
+			OnNewLeader:      func(identity string) { note(&outcome.Leaders, identity) },
 		},
 	})
 	if err != nil {
-		return nil, err
+		return &electionOutcome{Problem: err.Error()}
 	}
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
@@ -88,10 +92,11 @@ func contend(server string, scenario electionScenario) ([]string, error) {
 		// The answer comes when the server has seen what it waited for.
 		if answer, err := http.Get(server + "/over/" + scenario.Name); err == nil {
 			answer.Body.Close()
-			time.Sleep(50 * time.Millisecond)
 			stop()
 		}
 	}()
 	elector.Run(ctx)
-	return lines, nil
+	guard.Lock()
+	defer guard.Unlock()
+	return outcome
 }
