@@ -100,7 +100,7 @@ async def _stream(incoming: web.Request, watch: Watch) -> web.StreamResponse:
         await answer.prepare(incoming)
         # A client that went away is noticed when the next event is written, or by the end of the watch.
         with suppress(ConnectionResetError):
-            async for event in watch.events():
+            while (event := await watch.next()) is not None:
                 await answer.write(codec.dumps(event) + b"\n")
             await answer.write_eof()
     finally:

@@ -171,7 +171,7 @@ class FakeServer:
         raise status.method_not_allowed()
 
     async def _read(self, where: Target, request: Request, form: str) -> Response:
-        if request.is_watch:
+        if request.is_watch and not where.name:
             return Response(stream=await self._watching.open(where, request))
         if where.name:
             found = await self._reading.get(where, request)

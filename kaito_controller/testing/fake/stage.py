@@ -101,6 +101,12 @@ class World:
         """Open a watch, in the test's namespace unless told otherwise (None: in all)."""
         where = self.namespace if namespace == "" else namespace
         path = resource.path(where if resource.namespaced else None)
+        async with self.watch_path(path, accept=accept, **query) as watcher:
+            yield watcher
+
+    @asynccontextmanager
+    async def watch_path(self, path: str, *, accept: str = "application/json", **query: str) -> AsyncIterator[Watcher]:
+        """Open a watch of a path."""
         asked = {"watch": "true", "timeoutSeconds": "20"} | query
         async with self.transport.stream("GET", path, query=asked, accept=accept) as chunks:
             yield Watcher(chunks)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
+from attrs import frozen
+
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
 from kaito_controller.machinery.clock import Clock
@@ -82,7 +84,7 @@ class FakeTransport:
             yield _once(data)
             return
         try:
-            yield _lines(response.stream, idle_timeout_s)
+            yield _Lines(response.stream, idle_timeout_s)
         finally:
             response.stream.close()
 
@@ -132,14 +134,22 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-async def _lines(watch: Watch, idle_timeout_s: float | None) -> AsyncIterator[bytes]:
-    events = watch.events()
-    while True:
+@frozen
+class _Lines:
+    """The events of a watch as lines. No generator: one that is left behind would be closed by a task of the loop."""
+
+    watch: Watch
+    idle_timeout_s: float | None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
-            async with asyncio.timeout(idle_timeout_s):
-                event = await anext(events)
-        except StopAsyncIteration:
-            return
+            async with asyncio.timeout(self.idle_timeout_s):
+                event = await self.watch.next()
         except TimeoutError as error:
-            raise ApiTimeoutError(f"the stream was silent for {idle_timeout_s} s") from error
-        yield codec.dumps(event) + b"\n"
+            raise ApiTimeoutError(f"the stream was silent for {self.idle_timeout_s} s") from error
+        if event is None:
+            raise StopAsyncIteration
+        return codec.dumps(event) + b"\n"

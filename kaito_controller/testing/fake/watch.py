@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
@@ -21,7 +21,7 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 
 class Watch:
-    """A stream of watch events as decoded objects; iterate `events` once.
+    """A stream of watch events as decoded objects.
 
     Args:
         render: brings what is sent into the form that was asked for.
@@ -73,8 +73,11 @@ class Watch:
         self._wake.set()
 
     def send_bookmark(self, *, initial_events_end: bool = False) -> None:
-        """Tell how far this watch is, without an object."""
-        head: Object = {"resourceVersion": str(max(self._revision(), self._after))}
+        """Tell how far this watch is, without an object: unless it is where it began, which the client knows."""
+        version = self._revision()
+        if version <= self._after and not initial_events_end:
+            return
+        head: Object = {"resourceVersion": str(version)}
         if initial_events_end:
             head["annotations"] = {INITIAL_EVENTS_END: "true"}
         api_version, kind = self.resource.api_version, self.resource.kind
@@ -91,19 +94,14 @@ class Watch:
         self._detach()
         self._wake.set()
 
-    async def events(self) -> AsyncIterator[Object]:
-        """What is sent, as it comes."""
-        try:
-            while True:
-                while self._pending:
-                    yield self._pending.popleft()
-                if self.ended:
-                    return
-                self._wake.clear()
-                await self._wake.wait()
-        finally:
-            self.ended = True
-            self._detach()
+    async def next(self) -> Object | None:
+        """The next event; None once the stream has ended. For one reader."""
+        while not self._pending:
+            if self.ended:
+                return None
+            self._wake.clear()
+            await self._wake.wait()
+        return self._pending.popleft()
 
     def close(self) -> None:
         """The client went away."""

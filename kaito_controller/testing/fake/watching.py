@@ -35,7 +35,7 @@ class Watching:
         """A watch from the version that the request names. What cannot be served is told in the stream."""
         selected = selection(target.kind, target.namespace, target.name, request.query)
         check_watch_options(request)
-        version = version_of(request)
+        version = _version(request)
         initial = request.query.get("sendInitialEvents")
         collection = self.storage.collection(target.kind.group_resource)
         new = partial(self._watch, target, selected, rendering.form(request))
@@ -102,6 +102,14 @@ class Watching:
         if text and not text.isdigit():
             raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
         return float(text or 0) or MIN_REQUEST_TIMEOUT_S * (1 + self.rng.random())
+
+
+def _version(request: Request) -> int:
+    """As for reads, but that a kube-apiserver has no better word than 500 for what is no number."""
+    try:
+        return version_of(request)
+    except RefusalError as refusal:
+        raise status.unexpected(refusal.status["message"]) from refusal
 
 
 def check_watch_options(request: Request) -> None:
