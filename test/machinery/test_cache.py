@@ -25,6 +25,7 @@ def cache_on(clock: VirtualClock, *answers: Object | Exception, streams: list[St
 
 
 @virtual_time
+@pytest.mark.scenario("CC3")
 async def test_the_same_question_gives_the_same_informer(clock: VirtualClock) -> None:
     """One watch per kind, namespace and selectors; one asked for later starts at once."""
     cache = cache_on(clock, listing(CONFIG_MAPS, "10"), listing(NODES, "10"))
@@ -42,8 +43,9 @@ async def test_the_same_question_gives_the_same_informer(clock: VirtualClock) ->
 
 
 @virtual_time
+@pytest.mark.scenario("EX5", "CC4")
 async def test_a_read_is_stale_until_the_cache_shows_our_write(clock: VirtualClock) -> None:
-    """EX5: fresh, stale after our write, fresh again once the watch has brought it."""
+    """Fresh, stale after our write, fresh again once the watch has brought it."""
     streams = [Stream([5.0, event("MODIFIED", cm("20"))], stays=True)]
     cache = cache_on(clock, listing(CONFIG_MAPS, "10", cm("4")), streams=streams)
     cache.informer(CONFIG_MAPS)
@@ -61,8 +63,9 @@ async def test_a_read_is_stale_until_the_cache_shows_our_write(clock: VirtualClo
 
 
 @virtual_time
+@pytest.mark.scenario("EX5")
 async def test_a_write_that_changed_nothing_or_left_the_selection_is_no_wait(clock: VirtualClock) -> None:
-    """EX5: a no-op returns a version that is here; a bookmark beyond the write shows that nothing else will come."""
+    """A no-op returns a version that is here; a bookmark beyond the write shows that nothing else will come."""
     streams = [Stream([5.0, bookmark(CONFIG_MAPS, "30")], stays=True)]
     cache = cache_on(clock, listing(CONFIG_MAPS, "10", cm("4")), streams=streams)
     cache.informer(CONFIG_MAPS)
@@ -106,8 +109,9 @@ async def test_an_older_write_does_not_hide_a_newer_one(clock: VirtualClock) -> 
 
 
 @virtual_time
+@pytest.mark.scenario("CT10")
 async def test_a_list_that_does_not_come_is_named_with_its_reason(clock: VirtualClock) -> None:
-    """CT10: the error names the kind and what the server said."""
+    """The error names the kind and what the server said."""
     cache = cache_on(clock, *[ApiError(403, "Forbidden", "configmaps is forbidden")] * 20)
     cache.informer(CONFIG_MAPS)
     cache.start()
@@ -116,8 +120,9 @@ async def test_a_list_that_does_not_come_is_named_with_its_reason(clock: Virtual
     await cache.stop()
 
 
+@pytest.mark.scenario("ST8")
 def test_resource_versions_compare_as_numbers() -> None:
-    """ST8: shorter is older; empty, 0, leading zeros and words are refused."""
+    """Shorter is older; empty, 0, leading zeros and words are refused."""
     assert is_older("9", "10")
     assert not is_older("10", "10")
     for wrong in ("", "0", "01", "x1", "-1"):

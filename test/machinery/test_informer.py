@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,8 +50,9 @@ def noting(told: list[tuple[str, str, bool]]) -> Callable[[Event], None]:
 
 
 @virtual_time
+@pytest.mark.scenario("SI2", "SI3")
 async def test_a_late_handler_hears_of_each_object_once(clock: VirtualClock) -> None:
-    """SI2, SI3: what is there comes as initial adds, then the changes; nothing twice, nothing left out."""
+    """What is there comes as initial adds, then the changes; nothing twice, nothing left out."""
     streams = [Stream([5.0, event("ADDED", cm("b", "12"))], stays=True)]
     informer = informer_on(clock, ScriptedTransport(clock, [page("10", cm("a", "1"))], streams))
     early: list[tuple[str, str, bool]] = []
@@ -67,8 +69,9 @@ async def test_a_late_handler_hears_of_each_object_once(clock: VirtualClock) -> 
 
 
 @virtual_time
+@pytest.mark.scenario("SI7")
 async def test_a_handler_that_fails_is_told_of_the_next_event_all_the_same(clock: VirtualClock) -> None:
-    """SI7: logged and counted; other handlers and the store do not notice."""
+    """Logged and counted; other handlers and the store do not notice."""
     metrics, told = Metrics(), list[tuple[str, str, bool]]()
 
     def brittle(event: Event) -> None:
@@ -88,8 +91,9 @@ async def test_a_handler_that_fails_is_told_of_the_next_event_all_the_same(clock
 
 
 @virtual_time
+@pytest.mark.scenario("SI4")
 async def test_a_removed_handler_hears_nothing_more(clock: VirtualClock) -> None:
-    """SI4: removal is idempotent; the same handler added twice is told twice."""
+    """Removal is idempotent; the same handler added twice is told twice."""
     told: list[tuple[str, str, bool]] = []
     handler = noting(told)
     streams = [Stream([5.0, event("ADDED", cm("b", "12"))], stays=True)]
@@ -106,8 +110,9 @@ async def test_a_removed_handler_hears_nothing_more(clock: VirtualClock) -> None
 
 
 @virtual_time
+@pytest.mark.scenario("FQ2", "PR4", "SI10")
 async def test_a_deletion_missed_by_the_watch_is_told_as_a_tombstone(clock: VirtualClock) -> None:
-    """FQ2, PR4, SI10: vanished between two lists; a recreated name is one update with another UID."""
+    """Vanished between two lists; a recreated name is one update with another UID."""
     recreated = cm("b", "15")
     recreated["metadata"]["uid"] = "another"
     transport = ScriptedTransport(
@@ -143,8 +148,9 @@ async def test_the_store_shows_what_a_handler_is_told(clock: VirtualClock) -> No
 
 
 @virtual_time
+@pytest.mark.scenario("FQ5", "CC3")
 async def test_field_ownership_is_not_kept(clock: VirtualClock) -> None:
-    """FQ5: managedFields and kubectl's copy of the manifest are dropped before the store sees them."""
+    """ManagedFields and kubectl's copy of the manifest are dropped before the store sees them."""
     heavy = cm("a", "1")
     heavy["metadata"] |= {"managedFields": [{"manager": "x"}], "annotations": {LAST_APPLIED: "{}", "kept": "yes"}}
     informer = informer_on(clock, ScriptedTransport(clock, [page("10", heavy)]))
@@ -258,8 +264,9 @@ class FaultyTransport(ScriptedTransport):
 
 @settings(max_examples=80, deadline=None)
 @given(history=HISTORY, seed=st.integers(0, 2**16))
+@pytest.mark.scenario("SI13")
 def test_the_store_converges_whatever_breaks(history: list[tuple[str, bool, str, float]], seed: int) -> None:
-    """T6, SI13: under any faults the store ends as the server is, and per key the versions seen only rise."""
+    """Under any faults the store ends as the server is, and per key the versions seen only rise."""
 
     async def scenario(clock: VirtualClock) -> None:
         server = Server()

@@ -32,7 +32,7 @@ def informer_on(
 
 
 @virtual_time
-@pytest.mark.scenario("SI8", "FQ4")
+@pytest.mark.scenario("SI8", "FQ4", "RF20")
 async def test_each_handler_is_resynced_by_its_own_clock_from_the_first_period_on(clock: VirtualClock) -> None:
     """Periods of 10 s and 15 s: told at 10, 20, 30… and 15, 30…, the first turn not skipped; others not at all."""
     informer = informer_on(clock, listing(CONFIG_MAPS, "10", cm("a", "1"), cm("b", "2")), resync_s=10)
