@@ -60,6 +60,7 @@ async def run(options: Options, *, stop: asyncio.Event | None = None, metrics: M
     Raises `OptionsError` for flags that do not go together with what is there, `StartError` for everything outside.
     """
     log.configure(options.log_format)
+    garbage.prepare()
     stop = stop or stop_on_signals()
     clock, metrics = RealClock(), metrics or Metrics()
     try:
