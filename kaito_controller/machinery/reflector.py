@@ -24,6 +24,7 @@ from kaito_controller.machinery.errors import (
     ApiConnectionError,
     ApiConnectionRefusedError,
     ApiError,
+    ApiTimeoutError,
     is_busy_or_down,
     is_gone,
     is_internal,
@@ -169,6 +170,7 @@ class Reflector:
 
     async def _take_initial_events(self, stream: WatchStream) -> bool:
         """Whether the stream told everything. It is left open if it did, else closed."""
+        was_opened = stream.is_open
         async with AsyncExitStack() as closing:
             await closing.enter_async_context(aclosing(stream))
             with InitialEvents(self.resource.kind, self.clock) as initial:
@@ -180,6 +182,9 @@ class Reflector:
                 closing.pop_all()
                 return True
         lasted_s = self._check_length(stream)
+        if not was_opened:
+            # It says nothing about what the server can do, so it must not be remembered.
+            raise ApiTimeoutError("the stream was not opened in time")
         self._incomplete.add(overdue=stream.gave_up or lasted_s >= stream.seconds)
         log.warning(
             "a stream of everything has no end",

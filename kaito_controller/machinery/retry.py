@@ -12,7 +12,12 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from kaito_controller.machinery import codec
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.errors import ApiConnectionLostError, ApiError, is_conflict
+from kaito_controller.machinery.errors import (
+    ApiConnectionLostError,
+    ApiError,
+    is_conflict,
+    is_too_large_resource_version,
+)
 
 RETRIES = 10
 """How often one call is sent again at most, as client-go does: eleven tries in all (RC2)."""
@@ -97,7 +102,13 @@ async def send_again(attempt: Callable[[], Awaitable[T]], *, method: str, clock:
 
 
 def is_worth_another_try(method: str, error: BaseException) -> bool:
-    """Whether the server asks for it, or a read lost its connection (RC2)."""
+    """Whether the server asks for it, or a read lost its connection (RC2).
+
+    A resource version from the server's future is no reason: it has waited for it already, and each try would wait
+    again, 40 s in all, before the caller could ask for another version (RF5).
+    """
+    if is_too_large_resource_version(error):
+        return False
     if isinstance(error, ApiError):
         busy = error.status == HTTPStatus.TOO_MANY_REQUESTS or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         return busy and error.retry_after_s is not None

@@ -14,6 +14,7 @@ from kaito_controller.kube.metadata import Object, key
 from kaito_controller.machinery.backoff import Backoff
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, is_too_large_resource_version
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.retry import is_worth_another_try
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.reflecting import Notes, reflecting
 from kaito_controller.testing.transport import ScriptedTransport, Stream, bookmark, error, event, gone, listing, obj
@@ -188,6 +189,15 @@ async def test_a_version_that_the_server_does_not_have_is_read_by_quorum_at_once
 def test_other_failures_are_not_taken_for_a_version_too_large(other: Exception) -> None:
     """Neither the reason nor the words alone do, and causes of any shape are borne."""
     assert not is_too_large_resource_version(other)
+
+
+@pytest.mark.scenario("RF5")
+@pytest.mark.parametrize("failure", TOO_LARGE)
+def test_a_version_from_the_future_is_not_asked_for_again_below_the_reflector(failure: ApiError) -> None:
+    """Servers add Retry-After to it; eleven tries of 3 s each would stand before the read that helps."""
+    asked = ApiError(failure.status, failure.reason, failure.message, failure.details, 1)
+    assert not is_worth_another_try("GET", asked)
+    assert is_worth_another_try("GET", ApiError(504, "Timeout", "slow", None, 1))
 
 
 @pytest.mark.scenario("RF5")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -13,7 +14,7 @@ from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import initial_events
 from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.errors import ApiConnectionError, ApiConnectionLostError, ApiError
+from kaito_controller.machinery.errors import ApiConnectionError, ApiConnectionLostError, ApiError, ApiTimeoutError
 from kaito_controller.machinery.informer import Informer
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.reflecting import Notes, reflecting
@@ -386,6 +387,27 @@ async def test_streams_that_came_to_their_end_are_not_held_against_the_server(cl
     async with reflecting(clock, transport) as (sink, _):
         await clock.sleep(2)
     assert (len(transport.lists), sink.told) == (0, [("replace", "5"), ("replace", "6")])
+
+
+@pytest.mark.scenario("WL4", "WL5")
+@virtual_time
+async def test_streams_that_were_never_opened_are_not_held_against_the_server(clock: VirtualClock) -> None:
+    """A network that is away for minutes says nothing about the server: lists fail too, then the stream is back."""
+
+    class Away(ScriptedTransport):
+        @asynccontextmanager
+        async def stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+            async with super().stream(*args, **kwargs) as chunks:
+                if len(self.watch_lists) <= 5:
+                    await clock.sleep(30)
+                    raise ApiTimeoutError("no answer in time")
+                yield chunks
+
+    streams = [Stream()] * 5 + [Stream([end("5")], stays=True)]
+    transport = Away(clock, [ApiTimeoutError("no answer in time")] * 5, streams, streams_lists=True)
+    async with reflecting(clock, transport) as (sink, _):
+        await clock.sleep(300)
+    assert sink.told == [("replace", "5")]
 
 
 @pytest.mark.scenario("WL5", "WL6")
