@@ -86,9 +86,12 @@ class Controller:
             timeout_s=reconcile_timeout_s,
             recovers=recovers,
             rng=rng or Random(),  # noqa: S311 - names log lines, guards nothing
+            hire=self._hire,
         )
         self._feeds = [self._feed(watch) for watch in watches]
         self._opening: asyncio.Task[None] | None = None
+        self._crew: set[asyncio.Task[None]] = set()
+        self._failed = asyncio.Event()
         self._is_started = False
 
     @property
@@ -183,21 +186,33 @@ class Controller:
     async def _employ(self, stopping: asyncio.Task[bool]) -> None:
         """Have workers reconcile until asked to stop, or until one of them fails."""
         log.info("controller starts", controller=self.name, workers=self._workers)
-        workers = {
-            asyncio.create_task(self._worker.work(), name=f"{self.name} worker {number}")
-            for number in range(self._workers)
-        }
+        for _ in range(self._workers):
+            self._hire()
+        failing = asyncio.create_task(self._failed.wait(), name=f"{self.name} failure")
         try:
-            await asyncio.wait({stopping, *workers}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
             # What still waits is left: the next leader finds it in its first list.
             self._queue.shut_down(drain=False)
-            await asyncio.wait(workers)
+            await asyncio.wait(self._crew)
         finally:
             self._worker.cut_off()
-            outcomes = await _end(*workers)
+            outcomes = await _end(failing, *self._crew)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
+
+    def _hire(self) -> None:
+        if not self._queue.is_shut_down:
+            worker = asyncio.create_task(self._worker.work(), name=f"{self.name} worker")
+            self._crew.add(worker)
+            worker.add_done_callback(self._leave)
+
+    def _leave(self, worker: asyncio.Task[None]) -> None:
+        """A worker has ended: replaced, at the stop, or because it failed; only then it is still asked why."""
+        if not worker.cancelled() and worker.exception() is not None:
+            self._failed.set()
+        elif not self._queue.is_shut_down:
+            self._crew.discard(worker)
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> list[Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from random import Random
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -17,6 +19,9 @@ from kaito_controller.machinery.metrics import ControllerMetrics
 from kaito_controller.machinery.request import Reconciler, Request, Result
 from kaito_controller.machinery.workqueue import QueueShutDown, WorkQueue
 
+PATIENCE_S: Final = 10.0
+"""How long a reconcile that was cut off may take to end before another worker takes the place of its own."""
+
 log = logger(__name__)
 
 
@@ -27,6 +32,8 @@ class Worker:
         timeout_s: after how long a reconcile is cut off; None for never.
         recovers: whether a defect of the reconciler is a failure like any other, or the end of the controller.
         rng: makes the reconcileID of each reconcile.
+        hire: called when a reconcile that was cut off does not end: one more `work` is wanted, since the one that is
+            stuck with it returns as soon as it can. Its request stays held, so nobody else is at it meanwhile.
     """
 
     def __init__(
@@ -40,6 +47,7 @@ class Worker:
         timeout_s: float | None,
         recovers: bool,
         rng: Random,
+        hire: Callable[[], None],
     ) -> None:
         self._name = name
         self._reconciler = reconciler
@@ -49,6 +57,8 @@ class Worker:
         self._timeout_s = timeout_s
         self._recovers = recovers
         self._rng = rng
+        self._hire = hire
+        self._replaced: set[asyncio.Task[None] | None] = set()
         self._is_cut_off = False
 
     def cut_off(self) -> None:
@@ -61,7 +71,7 @@ class Worker:
         Raises:
             ReconcilePanicError: the reconciler has a defect and is not to be recovered from one.
         """
-        while not self._queue.is_shut_down:
+        while not self._queue.is_shut_down and asyncio.current_task() not in self._replaced:
             try:
                 request = await self._queue.get()
                 try:
@@ -95,12 +105,33 @@ class Worker:
             name=request.name,
             reconcileID=str(UUID(int=self._rng.getrandbits(128), version=4)),
         ):
+            watchdog = self._watch_over(request)
             try:
                 outcome = await self._reconcile(request)
             finally:
+                if watchdog is not None:
+                    watchdog.cancel()
                 self._metrics.active.dec()
                 self._metrics.seconds.observe(self._clock.monotonic() - started)
         self._metrics.results[outcome].inc()
+
+    def _watch_over(self, request: Request) -> asyncio.TimerHandle | None:
+        """Have this worker replaced if the reconcile outlives its time by far."""
+        if self._timeout_s is None:
+            return None
+        task = asyncio.current_task()
+
+        def replace() -> None:
+            self._replaced.add(task)
+            log.error(
+                "a reconcile goes on although it was cut off; another worker takes over",
+                controller=self._name,
+                namespace=request.namespace,
+                name=request.name,
+            )
+            self._hire()
+
+        return self._clock.call_later(self._timeout_s + PATIENCE_S, replace)
 
     async def _reconcile(self, request: Request) -> str:
         """Reconcile once, arrange what comes next, and name the outcome for the metrics."""

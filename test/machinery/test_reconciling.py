@@ -273,6 +273,74 @@ async def test_only_the_limit_counts_as_a_timeout(clock: VirtualClock) -> None:
     await it.cache.stop()
 
 
+@pytest.mark.scenario("CT9", "CT12")
+@virtual_time
+async def test_a_reconcile_that_cannot_be_cut_off_holds_its_own_request_only(clock: VirtualClock) -> None:
+    """Another worker takes over until it ends after all; meanwhile its request is in no second hand."""
+    release = asyncio.Event()
+    busy: list[str] = []
+    widest = 0
+
+    async def act(request: Request) -> Result:
+        nonlocal widest
+        assert request.name not in busy
+        busy.append(request.name)
+        widest = max(widest, len(busy))
+        await clock.sleep(1)
+        while request.name == "deaf" and not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        busy.remove(request.name)
+        return Result.requeue(9)
+
+    with capture_logs() as logs:
+        objects = [cm("deaf"), cm("good"), cm("fine")]
+        async with controlled(clock, act, objects=objects, reconcile_timeout_s=20) as it:
+            await clock.sleep(29.5)
+            assert it.reconciler.times_of("good") == []
+            it.controller.queue.add(Request("default", "deaf"))
+            await clock.sleep(70)
+            assert it.reconciler.times_of("good") == [30, 40, 50, 60, 70, 80, 90]
+            assert it.reconciler.times_of("fine") == [31, 41, 51, 61, 71, 81, 91]
+            assert (it.reconciler.times_of("deaf"), widest) == ([0], 2)
+            release.set()
+            await clock.sleep(100)
+            assert len(it.controller._crew) == 1
+            assert it.reconciler.times_of("deaf")[1] == pytest.approx(99.5, abs=1)
+    assert [entry["name"] for entry in logs if "another worker takes over" in entry["event"]] == ["deaf"]
+    assert it.metric("reconcile_timeouts_total") == 1
+
+
+@pytest.mark.scenario("CT15")
+@virtual_time
+async def test_a_stop_waits_for_a_reconcile_that_cannot_be_cut_off(clock: VirtualClock) -> None:
+    """run() does not return while anything of it may still write, its replaced workers included."""
+    release = asyncio.Event()
+
+    async def act(_: Request) -> Result:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        return Result.done()
+
+    it = Controlled(clock, act, objects=[cm("deaf")], reconcile_timeout_s=20)
+    it.cache.start()
+    with capture_logs():
+        running = asyncio.create_task(it.controller.run(it.stop))
+        await clock.sleep(60)
+        it.stop.set()
+        await clock.sleep(60)
+        assert not running.done()
+        release.set()
+        await running
+    assert (clock.monotonic(), it.controller.queue.processing) == (120, 0)
+    await it.cache.stop()
+
+
 @pytest.mark.scenario("CT12")
 @virtual_time
 async def test_a_limit_is_not_needed(clock: VirtualClock) -> None:
