@@ -116,7 +116,7 @@ async def test_who_loses_the_race_to_create_does_not_lead(clock: VirtualClock) -
     server.put(holderIdentity="b", leaseDurationSeconds=15)
     await clock.sleep(14)
     assert not elector.is_leader
-    await acquiring
+    await asyncio.wait_for(acquiring, 200)
 
 
 @pytest.mark.scenario("LE2")
@@ -161,7 +161,7 @@ async def test_a_held_lease_is_taken_once_it_was_seen_unchanged_for_its_duration
     await clock.sleep(30)
     server.put(holderIdentity="b", renewTime="1999-01-01T00:00:00.000000Z")
     seen_by = 130 + 4.4
-    await acquiring
+    await asyncio.wait_for(acquiring, 200)
     assert 130 + 40 < clock.monotonic() <= seen_by + 40 + 4.4
     assert (server.spec["holderIdentity"], server.spec["leaseTransitions"]) == ("a", 3)
     assert server.spec["acquireTime"] == server.spec["renewTime"]
@@ -191,7 +191,7 @@ async def test_a_deleted_lease_does_not_cut_its_holder_short(clock: VirtualClock
     acquiring = asyncio.create_task(elector_of(clock, LeaseNetwork(clock, server), "a").acquire())
     await clock.sleep(1)
     server.delete()
-    await acquiring
+    await asyncio.wait_for(acquiring, 200)
     assert 15 < clock.monotonic() <= 15 + 4.4
 
 
@@ -207,7 +207,7 @@ async def test_a_lease_that_a_lost_answer_won_is_taken_at_the_next_try(clock: Vi
     await clock.sleep(1)
     assert server.methods == ["GET", "POST"]
     network.loses_answers = False
-    await acquiring
+    await asyncio.wait_for(acquiring, 200)
     assert clock.monotonic() <= 1 + 5 + 4.4 + 2
 
 
@@ -254,7 +254,7 @@ async def test_a_leader_that_cannot_renew_stops_after_the_renew_deadline(clock: 
     await clock.sleep(7)
     network.is_cut = True
     with pytest.raises(LeadershipLostError, match="could not be renewed for 10 s"):
-        await holding
+        await asyncio.wait_for(holding, 200)
     assert clock.monotonic() == pytest.approx(6 + 10)
     assert (elector.is_leader, sample("leader_election_master_status")) == (False, 0)
     writes = len(server.writes)
@@ -271,7 +271,7 @@ async def test_the_renew_deadline_cuts_a_hung_request(clock: VirtualClock) -> No
     await clock.sleep(7)
     network.hangs = True
     with pytest.raises(LeadershipLostError):
-        await holding
+        await asyncio.wait_for(holding, 200)
     assert clock.monotonic() == pytest.approx(6 + 10)
     assert not elector.is_leader
 
@@ -308,7 +308,7 @@ async def test_the_renew_deadline_counts_from_the_request_not_from_its_answer(cl
     await clock.sleep(6)
     network.hangs = True
     with pytest.raises(LeadershipLostError):
-        await holding
+        await asyncio.wait_for(holding, 200)
     assert clock.monotonic() == pytest.approx(2 + 10)
 
 
@@ -325,7 +325,7 @@ async def test_an_answer_that_comes_too_late_makes_no_leader(clock: VirtualClock
     assert not elector.is_leader
     assert server.spec["holderIdentity"] == "a"
     network.answer_s = 0
-    await acquiring
+    await asyncio.wait_for(acquiring, 200)
     assert elector.is_leader
 
 
@@ -338,7 +338,7 @@ async def test_a_leader_whose_main_loop_is_stuck_loses_the_lease(clock: VirtualC
     await clock.sleep(21)
     alive = False
     with pytest.raises(LeadershipLostError):
-        await holding
+        await asyncio.wait_for(holding, 200)
     assert clock.monotonic() == pytest.approx(20 + 10)
 
 
@@ -350,7 +350,7 @@ async def test_a_leader_that_sees_another_holder_stops_at_once(clock: VirtualClo
     await clock.sleep(5)
     server.put(holderIdentity="thief")
     with pytest.raises(LeadershipLostError, match="held by thief"):
-        await holding
+        await asyncio.wait_for(holding, 200)
     assert clock.monotonic() == 6
 
 
@@ -487,7 +487,7 @@ async def test_a_release_lets_the_next_one_lead_at_its_next_try(clock: VirtualCl
     assert (server.spec["holderIdentity"], server.spec["leaseDurationSeconds"]) == ("", 1)
     await first.release()
     assert len(server.exchanges) == count + 2
-    await waiting
+    await asyncio.wait_for(waiting, 200)
     assert clock.monotonic() <= 10 + 4.4
     assert (second.is_leader, first.is_leader) == (True, False)
 

@@ -6,6 +6,8 @@ import asyncio
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -62,3 +64,36 @@ def test_the_first_signal_stops_and_the_second_ends(loop: str, first: signal.Sig
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+STUCK = """
+import asyncio, time
+from kaito_controller.app.signals import stop_on_signals
+
+async def main():
+    stop = stop_on_signals()
+    print("ready", flush=True)
+    await stop.wait()
+    print("stopping", flush=True)
+    time.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.scenario("MG6")
+def test_a_second_sigterm_ends_a_process_that_is_stuck_in_its_stop() -> None:
+    """With exit code 1 and a word about it, although its loop never turns again."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            for expected in ("ready\n", "stopping\n"):
+                assert process.stdout.readline() == expected
+                process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 1
+            assert process.stderr.read() == "fatal: SIGTERM for a second time\n"
+        finally:
+            process.kill()
