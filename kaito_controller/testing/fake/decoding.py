@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
+from kaito_controller.kube.core import EVENTS, LEASES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.testing.fake import schema, status
 from kaito_controller.testing.fake.request import Request
@@ -16,8 +18,11 @@ _APPLY = "application/apply-patch+yaml"
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion")
 
 
-def decoded(target: Target, body: Any) -> Object:
-    """A body as an object of the target's kind and place; raises a `RefusalError` 400 when it is another."""
+def decoded(target: Target, body: Any, *, nulls: bool = False) -> Object:
+    """A body as an object of the target's kind and place; raises a `RefusalError` 400 when it is another.
+
+    `nulls` are kept when the body is a merge of the server's own, which it does not read again.
+    """
     resource = target.resource
     if not isinstance(body, dict):
         raise status.bad_request(f"the object provided is unrecognized (must be of type {resource.kind})")
@@ -33,7 +38,8 @@ def decoded(target: Target, body: Any) -> Object:
         raise status.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
-    return filled(target, body | {"apiVersion": wanted[0], "kind": wanted[1], "metadata": head})
+    whole = body | {"apiVersion": wanted[0], "kind": wanted[1], "metadata": head}
+    return schema.filled(target.kind.schema, whole, nulls=nulls) if target.kind.schema else whole
 
 
 def _check_custom_type(target: Target, body: Object, found: tuple[str, str], wanted: tuple[str, str]) -> None:
@@ -46,11 +52,6 @@ def _check_custom_type(target: Target, body: Object, found: tuple[str, str], wan
         cause = Cause(field="kind", reason="FieldValueInvalid", message=message)
         name = (body.get("metadata") or {}).get("name") or ""
         raise status.invalid(target.resource.group, found[1], name, [cause])
-
-
-def filled(target: Target, obj: Object) -> Object:
-    """The object as the kind's schema makes it: no unknown fields, defaults in place."""
-    return schema.filled(target.kind.schema, obj) if target.kind.schema else obj
 
 
 def without_nulls(value: Any) -> Any:
@@ -70,12 +71,28 @@ def check(target: Target, obj: Object) -> None:
         wrong.append(Cause(field="metadata.name", reason="FieldValueInvalid", message=message))
     if target.kind.schema:
         wrong += schema.mistakes(target.kind.schema, obj)
-    if target.resource.kind == "Lease" and (obj.get("spec") or {}).get("leaseDurationSeconds", 1) <= 0:
-        found = obj["spec"]["leaseDurationSeconds"]
-        message = f"Invalid value: {found}: must be greater than 0"
-        wrong.append(Cause(field="spec.leaseDurationSeconds", reason="FieldValueInvalid", message=message))
+    if target.resource == LEASES:
+        wrong += _mistakes_of_lease(obj)
+    if target.resource == EVENTS:
+        wrong += _mistakes_of_event(obj)
     if wrong:
         raise status.invalid(target.resource.group, target.resource.kind, target.name, wrong)
+
+
+def _mistakes_of_lease(obj: Object) -> Iterator[Cause]:
+    found = (obj.get("spec") or {}).get("leaseDurationSeconds", 1)
+    if found <= 0:
+        message = f"Invalid value: {found}: must be greater than 0"
+        yield Cause(field="spec.leaseDurationSeconds", reason="FieldValueInvalid", message=message)
+
+
+def _mistakes_of_event(obj: Object) -> Iterator[Cause]:
+    for name in ("eventTime", "reportingController", "reportingInstance", "action", "reason"):
+        if not obj.get(name):
+            yield Cause(field=name, reason="FieldValueRequired", message="Required value")
+    found = obj.get("type") or ""
+    if found not in {"Normal", "Warning"}:
+        yield Cause(field="type", reason="FieldValueInvalid", message=f'Invalid value: "{found}"')
 
 
 def check_name(target: Target, obj: Object) -> None:

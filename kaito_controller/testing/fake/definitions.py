@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from kaito_controller.kube.core import CUSTOM_RESOURCE_DEFINITIONS
-from kaito_controller.kube.metadata import Object, finalizers, is_deleting, metadata
+from kaito_controller.kube.metadata import Object, finalizers, is_deleting, metadata, split_key
 from kaito_controller.kube.resource import Resource
 from kaito_controller.kube.timestamps import format_timestamp
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.testing.fake.kinds import EVERYTHING, Kind, Kinds
+from kaito_controller.testing.fake.routes import Target
 from kaito_controller.testing.fake.storage import Storage
 
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
@@ -26,12 +27,14 @@ class Definitions:
 
     Args:
         cut: ends the watches on a collection that is served no longer.
+        delete: deletes one object, which its finalizers may keep.
     """
 
     clock: Clock
     storage: Storage
     kinds: Kinds
     cut: Callable[[str], None]
+    delete: Callable[[Target], None]
     _served: dict[str, list[Kind]] = field(factory=dict)
 
     def settle(self) -> None:
@@ -69,16 +72,30 @@ class Definitions:
         stored = [version["name"] for version in spec["versions"] if version.get("storage")]
         return {"conditions": conditions, "acceptedNames": spec["names"], "storedVersions": stored}
 
+    def is_concerned(self, resource: Resource) -> bool:
+        """Whether a write of that kind may have changed what is served."""
+        if resource == CUSTOM_RESOURCE_DEFINITIONS:
+            return True
+        kind = self.kinds.find(resource.group, resource.version, resource.plural)
+        return kind is not None and kind.closing
+
     def _clean_up(self, name: str, definition: Object) -> None:
-        """Delete every custom object, whatever its finalizers say, then let the definition go."""
-        for kind in self._served.get(name, ())[:1]:
-            for key in list(self.storage.collection(kind.group_resource).keys):
-                self.storage.remove(kind.group_resource, key)
+        """Delete every custom object, and once their finalizers have let go of all, the definition."""
+        served = self._served.get(name, [])
+        for kind in served:
+            self.kinds.add(evolve(kind, closing=True))
+        for kind in served[:1]:
+            collection = self.storage.collection(kind.group_resource)
+            for key in list(collection.keys):
+                if not is_deleting(collection.objects[key]):
+                    space, own = split_key(key)
+                    self.delete(Target(kind=kind, namespace=space, name=own))
+            if collection.keys:
+                return
         left = [found for found in finalizers(definition) if found != CLEANUP]
         if left:
-            self.storage.write(
-                _COLLECTION, name, definition | {"metadata": {**metadata(definition), "finalizers": left}}
-            )
+            head = {**metadata(definition), "finalizers": left}
+            self.storage.write(_COLLECTION, name, definition | {"metadata": head})
         else:
             self.storage.remove(_COLLECTION, name)
 

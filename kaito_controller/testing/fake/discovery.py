@@ -11,11 +11,8 @@ from kaito_controller.testing.fake.request import Request
 
 _SUBRESOURCE_VERBS = {
     "status": ("get", "patch", "update"),
-    "scale": ("get", "patch", "update"),
     "finalize": ("update",),
     "eviction": ("create",),
-    "binding": ("create",),
-    "token": ("create",),
 }
 _VERSION: Object = {"major": "1", "minor": "37", "gitVersion": "v1.37.2+fake", "platform": "linux/amd64"}
 _HEALTH = {"/readyz", "/livez", "/healthz"}

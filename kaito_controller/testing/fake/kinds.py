@@ -36,6 +36,7 @@ class Kind:
         initial: fills in what the server decides when it creates an object.
         schema: the OpenAPI schema of a custom kind; None takes everything as it comes.
         columns: the additional printer columns of a custom kind.
+        closing: whether its definition is being deleted, so that nothing new is created.
     """
 
     resource: Resource
@@ -54,6 +55,7 @@ class Kind:
     initial: Callable[[Object], Object] | None = None
     schema: Mapping[str, Any] | None = None
     columns: Sequence[Mapping[str, Any]] = ()
+    closing: bool = False
 
     @property
     def group_resource(self) -> str:
@@ -184,7 +186,7 @@ _EVENT_FIELDS = {
 }
 
 _STATUS = {"subresources": ("status",)}
-_WORKLOAD = {"subresources": ("status", "scale"), "generation": SPEC}
+_WORKLOAD = {"subresources": ("status",), "generation": SPEC}
 REPLICA_SETS = Resource(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", namespaced=True)
 PERSISTENT_VOLUMES = Resource(
     group="", version="v1", kind="PersistentVolume", plural="persistentvolumes", namespaced=False
@@ -194,7 +196,7 @@ BUILT_IN: tuple[Kind, ...] = (
     _built_in(
         core.PODS,
         "po",
-        subresources=("status", "eviction", "binding"),
+        subresources=("status", "eviction"),
         generation=SPEC,
         fields=_POD_FIELDS,
         answers_deleted=True,
@@ -215,11 +217,11 @@ BUILT_IN: tuple[Kind, ...] = (
         defaults=_namespace_defaults,
         initial=_namespace_status,
     ),
-    _built_in(core.SERVICE_ACCOUNTS, "sa", subresources=("token",), answers_deleted=True),
+    _built_in(core.SERVICE_ACCOUNTS, "sa", answers_deleted=True),
     _built_in(core.PERSISTENT_VOLUME_CLAIMS, "pvc", answers_deleted=True, **_STATUS),
     _built_in(PERSISTENT_VOLUMES, "pv", answers_deleted=True, **_STATUS),
     _built_in(core.STATEFUL_SETS, "sts", **_WORKLOAD),
-    _built_in(core.DEPLOYMENTS, "deploy", subresources=("status", "scale"), generation=("spec", "annotations")),
+    _built_in(core.DEPLOYMENTS, "deploy", subresources=("status",), generation=("spec", "annotations")),
     _built_in(core.DAEMON_SETS, "ds", subresources=("status",), generation=SPEC),
     _built_in(REPLICA_SETS, "rs", **_WORKLOAD),
     _built_in(core.CONTROLLER_REVISIONS),

@@ -27,23 +27,26 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 _WORDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
 
 
-def filled(schema: Schema, obj: Object) -> Object:
-    """The object without unknown fields and with defaults; its metadata as it was."""
+def filled(schema: Schema, obj: Object, *, nulls: bool = False) -> Object:
+    """The object without unknown fields and with defaults; its metadata as it was.
+
+    What is null and may not be counts as absent, but for `nulls`: a merge that left one behind has to answer for it.
+    """
     body = {name: value for name, value in obj.items() if name not in _HEAD}
     head = {name: obj[name] for name in _HEAD if name in obj}
-    shaped: Object = _filled(schema, body)
+    shaped: Object = _filled(schema, body, nulls=nulls)
     return head | shaped
 
 
-def _filled(schema: Schema, value: Any) -> Any:
+def _filled(schema: Schema, value: Any, *, nulls: bool) -> Any:
     if isinstance(value, dict):
-        return _filled_object(schema, value)
+        return _filled_object(schema, value, nulls=nulls)
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
-        return [_filled(schema["items"], item) for item in value]
+        return [_filled(schema["items"], item, nulls=nulls) for item in value]
     return value
 
 
-def _filled_object(schema: Schema, value: Mapping[str, Any]) -> Object:
+def _filled_object(schema: Schema, value: Mapping[str, Any], *, nulls: bool) -> Object:
     properties: Mapping[str, Schema] = schema.get("properties") or {}
     others = schema.get("additionalProperties")
     keeps = bool(schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("x-kubernetes-embedded-resource"))
@@ -51,16 +54,16 @@ def _filled_object(schema: Schema, value: Mapping[str, Any]) -> Object:
     for name, part in value.items():
         if name in properties:
             inner = properties[name]
-            if part is None and not inner.get("nullable") and "default" in inner:
+            if part is None and not inner.get("nullable") and ("default" in inner or not nulls):
                 continue
-            result[name] = _filled(inner, part)
+            result[name] = _filled(inner, part, nulls=nulls)
         elif isinstance(others, Mapping):
-            result[name] = _filled(others, part)
+            result[name] = _filled(others, part, nulls=nulls)
         elif keeps or others is True:
             result[name] = part
     for name, inner in properties.items():
         if name not in result and "default" in inner and name not in _HEAD:
-            result[name] = _filled(inner, copy.deepcopy(inner["default"]))
+            result[name] = _filled(inner, copy.deepcopy(inner["default"]), nulls=nulls)
     return result
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from kaito_controller.kube.core import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES
+from kaito_controller.kube.core import NAMESPACES
 from kaito_controller.kube.metadata import Object, name, namespace
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.testing.fake import discovery, kinds, rendering, status
 from kaito_controller.testing.fake.definitions import Definitions
 from kaito_controller.testing.fake.deleting import Deleting
+from kaito_controller.testing.fake.evicting import Evicting
 from kaito_controller.testing.fake.kinds import Kind
 from kaito_controller.testing.fake.reading import Listed, Reading
-from kaito_controller.testing.fake.request import Request, Response
+from kaito_controller.testing.fake.request import JSON, Request, Response
 from kaito_controller.testing.fake.reviews import Users
 from kaito_controller.testing.fake.routes import Target, target
 from kaito_controller.testing.fake.status import RefusalError
@@ -42,7 +43,14 @@ class FakeServer:
         self._writing = Writing(clock=clock, rng=self.rng, storage=self.storage)
         self._deleting = Deleting(clock=clock, storage=self.storage)
         self._watching = Watching(clock=clock, rng=self.rng, storage=self.storage)
-        self._definitions = Definitions(clock=clock, storage=self.storage, kinds=self.kinds, cut=self._watching.cut)
+        self._evicting = Evicting(clock=clock, storage=self.storage, deleting=self._deleting)
+        self._definitions = Definitions(
+            clock=clock,
+            storage=self.storage,
+            kinds=self.kinds,
+            cut=self._watching.cut,
+            delete=self._delete,
+        )
         self.users = Users()
         for kind in self.kinds:
             self.storage.collection(kind.group_resource)
@@ -139,8 +147,11 @@ class FakeServer:
     def _target(self, resource: Resource, space: str, name: str = "", subresource: str = "") -> Target:
         return Target(kind=self.kinds.of(resource), namespace=space, name=name, subresource=subresource)
 
+    def _delete(self, where: Target) -> None:
+        self._deleting.delete(where, None, _seed("DELETE"))
+
     def _settle(self, resource: Resource) -> None:
-        if resource == CUSTOM_RESOURCE_DEFINITIONS:
+        if self._definitions.is_concerned(resource):
             self._definitions.settle()
 
     async def _answer(self, where: Target, request: Request) -> Response:
@@ -154,8 +165,15 @@ class FakeServer:
         return Response(status=code, body=rendering.rendered(where.kind, form, obj, self.clock.now()))
 
     def _write(self, where: Target, request: Request) -> tuple[int, Object]:
+        if request.method in {"POST", "PUT"} and request.content_type.partition(";")[0] != JSON:
+            raise status.unsupported_media_type((JSON,))
         match request.method, bool(where.name):
+            case "POST", True if where.subresource == "eviction":
+                return 201, self._evicting.evict(where, request.body, request)
             case "POST", False:
+                if where.kind.closing:
+                    why = "create not allowed while custom resource definition is terminating"
+                    raise status.forbidden(where.resource.group, where.resource.plural, "", why)
                 return 201, self._writing.create(where, request.body, request)
             case "PUT", True:
                 obj, new = self._writing.update(where, request.body, request)
@@ -193,5 +211,5 @@ def whole(resource: Resource, obj: Object) -> Object:
     return {"apiVersion": resource.api_version, "kind": resource.kind} | obj | {"metadata": head}
 
 
-def _seed(method: str, content_type: str = "application/json") -> Request:
+def _seed(method: str, content_type: str = JSON) -> Request:
     return Request(method=method, path="", content_type=content_type, user_agent="seed")

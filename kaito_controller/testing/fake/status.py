@@ -49,15 +49,12 @@ def failure(code: int, reason: str, message: str, details: Mapping[str, Any] | N
     return status | {"code": code}
 
 
-def success(details: Mapping[str, Any]) -> Object:
+def success(details: Mapping[str, Any] | None) -> Object:
     """A `Status` object that tells of a success."""
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Success",
-        "details": {key: value for key, value in details.items() if value},
-    }
+    status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    if details is None:
+        return status | {"code": 201}
+    return status | {"details": {key: value for key, value in details.items() if value}}
 
 
 def not_found(group: str, plural: str, name: str) -> RefusalError:
@@ -195,10 +192,20 @@ def unsupported_media_type(accepted: Sequence[str]) -> RefusalError:
     return _refusal(415, "UnsupportedMediaType", message, None)
 
 
-def too_many_requests(message: str, retry_after_s: int) -> RefusalError:
-    """429: later."""
+def budget(why: str, retry_after_s: int) -> RefusalError:
+    """429: a disruption budget does not allow an eviction, now or at all."""
     headers = {"Retry-After": str(retry_after_s)} if retry_after_s else {}
-    return _refusal(429, "TooManyRequests", message, {"retryAfterSeconds": retry_after_s}, headers)
+    cause = {"reason": "DisruptionBudget", "message": why}
+    details = {"causes": [cause], "retryAfterSeconds": retry_after_s}
+    message = "Cannot evict pod as it would violate the pod's disruption budget."
+    return _refusal(429, "TooManyRequests", message, details, headers)
+
+
+def several_budgets() -> RefusalError:
+    """500: an eviction asks one disruption budget, and there are more."""
+    return unexpected(
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    )
 
 
 def qualified(group: str, name: str) -> str:

@@ -113,7 +113,8 @@ class Writing:
         except merging.DuplicateKeyError as error:
             raise decoding.cannot_type(target, str(error)) from error
         decoding.check_name(target, merged)
-        new = decoding.decoded(target, merged if target.kind.custom else decoding.without_nulls(merged))
+        merged = merged if target.kind.custom else decoding.without_nulls(merged)
+        new = decoding.decoded(target, merged, nulls=True)
         if old is None:
             self._check_namespace(target)
             return self._create(target, new, request, owned), True
