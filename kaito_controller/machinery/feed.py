@@ -53,6 +53,7 @@ class WatchFeed:
             namespace=watch.namespace,
             label_selector=watch.label_selector,
             field_selector=watch.field_selector,
+            metadata_only=watch.metadata_only,
         )
         self._registration: Registration | None = None
         self._queue: WorkQueue[Request] | None = None

@@ -25,7 +25,8 @@ class Watch:
     """One kind that a controller watches.
 
     An update maps both states, so that an object which moved from one owner to another wakes both (PR5, PR6).
-    Predicates are and-ed, the first that says no ends the asking. Namespace and selectors narrow it at the server.
+    Predicates are and-ed, the first that says no ends the asking. Namespace and selectors narrow it at the server,
+    and `metadata_only` has the server send no more of each object than its metadata.
     """
 
     resource: Resource
@@ -34,6 +35,7 @@ class Watch:
     namespace: str | None = None
     label_selector: str = ""
     field_selector: str = ""
+    metadata_only: bool = False
 
     def requests(self, event: Event) -> Iterable[Request]:
         """The requests that an event makes, each once."""

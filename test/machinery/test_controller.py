@@ -273,6 +273,19 @@ async def test_a_feed_that_fails_later_takes_nobody_with_it(clock: VirtualClock)
     assert it.reconciler.times == [0, 10]
 
 
+@virtual_time
+async def test_a_watch_asks_for_no_more_than_it_says(clock: VirtualClock) -> None:
+    """Namespace, selectors and the metadata-only form go to the server, in lists and watches."""
+    watch = Watch(CONFIG_MAPS, enqueue_self, (), "default", "a=b", "metadata.name=a", metadata_only=True)
+    async with controlled(clock, done, objects=[cm("a")], watches=[watch]) as it:
+        await clock.sleep(5)
+    assert it.reconciler.calls == [(0, "default/a")]
+    for call in (*it.transport.lists, *it.transport.watches):
+        assert "/namespaces/default/" in call.path
+        assert (call.query["labelSelector"], call.query["fieldSelector"]) == ("a=b", "metadata.name=a")
+        assert "as=PartialObjectMetadata" in call.accept
+
+
 @pytest.mark.scenario("CT13")
 @virtual_time
 async def test_a_warm_up_fills_the_queue_and_reconciles_nothing(clock: VirtualClock) -> None:
