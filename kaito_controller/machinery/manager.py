@@ -212,6 +212,7 @@ class Manager:
     def _start_background(self) -> None:
         self._background.start()
         self._background.add("heartbeat", lambda _: self._heartbeat.run())
+        self._background.add("caches", lambda _: self._cache.wait_failed())
         if self._watchdog is not None:
             self._watchdog.start()
         if self._recorder is not None:

@@ -8,9 +8,12 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
+from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.event import Event
 from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.manager import Manager
+from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.mutation import RECENT_S, CacheMutatedError, MutationDetector, detector
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, Stream, event, listing, obj
@@ -41,6 +44,20 @@ async def test_a_handler_that_writes_into_an_object_ends_the_informer(
     with pytest.raises(CacheMutatedError, match=r"ConfigMap default/a: data\.list\[1\]\.b was changed"):
         await informer.run()
     assert clock.monotonic() <= 1.0
+    mutation_detectors.clear()
+
+
+@virtual_time
+async def test_an_operator_that_changes_a_cached_object_stops(
+    clock: VirtualClock, mutation_detectors: list[MutationDetector]
+) -> None:
+    """The manager ends with the error: nobody may act on what somebody has tampered with."""
+    transport = ScriptedTransport(clock, [listing(CONFIG_MAPS, "10", cm("a", "1", data={"a": "b"}))])
+    cache = Cache(Client(transport), clock)
+    cache.informer(CONFIG_MAPS).add_handler(lambda event: event.object["data"].clear())
+    with pytest.raises(CacheMutatedError, match=r"ConfigMap default/a: data\.a was changed"):
+        await Manager(cache, clock, Metrics()).run(asyncio.Event())
+    assert clock.monotonic() < 5
     mutation_detectors.clear()
 
 
