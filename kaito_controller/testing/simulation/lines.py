@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import pairwise
 from random import Random
 
 from attrs import frozen
 
-from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiConnectionError
+from kaito_controller.testing.fake.watch import Watch
 from kaito_controller.testing.simulation import answers
 from kaito_controller.testing.simulation.faults import LINE, Fault, Faults
 from kaito_controller.testing.simulation.pipe import Pipe
@@ -31,10 +31,10 @@ class Relay:
     faults: Faults
     cut: Callable[[], bool]
 
-    async def run(self, events: AsyncIterator[Object], pipe: Pipe) -> None:
+    async def run(self, watch: Watch, pipe: Pipe) -> None:
         """Carry until either end is reached."""
         pipe.is_joined = self.rng.random() < 0.5  # noqa: PLR2004 - a coin
-        async for event in events:
+        while (event := await watch.next()) is not None:
             line = codec.dumps(event) + b"\n"
             if self.cut():
                 await asyncio.Event().wait()

@@ -54,6 +54,7 @@ class Network:
     """All connections to one server. What it carries runs apart from the processes, as a kernel and a cable do.
 
     Attributes:
+        broken: told when the network itself fails, which is a defect of the simulation.
         outage_until: until then nobody is let in, because the server restarts.
     """
 
@@ -62,6 +63,7 @@ class Network:
     rng: Random
     trace: Trace
     faults: Faults
+    broken: Callable[[str], None]
     latency_s: float = 0.005
     outage_until: float = 0.0
     requests: list[tuple[float, str]] = field(init=False, factory=list)
@@ -100,8 +102,14 @@ class Network:
         """Run something outside of any process."""
         task = asyncio.get_running_loop().create_task(work, name=name, context=context_of(""))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.broken(f"{task.get_name()}: {error!r}")
 
     def pump(self, work: Coroutine[Any, Any, None], pipe: Pipe) -> asyncio.Task[None]:
         """Run what feeds a stream."""
@@ -245,7 +253,7 @@ class Link:
         if not opened.done():
             opened.set_result(None)
         try:
-            await Relay(net.clock, net.rng, net.faults, self.cut).run(watch.events(), pipe)
+            await Relay(net.clock, net.rng, net.faults, self.cut).run(watch, pipe)
         finally:
             watch.close()
         pipe.end()

@@ -44,7 +44,7 @@ class World(ABC):
         self.trace = Trace(clock)
         self.faults = Faults.drawn(self.draws("faults"), self.trace, self.fault_kinds)
         self.server = FakeServer(clock, self.draws("server"))
-        self.network = Network(self.server, clock, self.draws("network"), self.trace, self.faults)
+        self.network = Network(self.server, clock, self.draws("network"), self.trace, self.faults, self.violate)
         self.metrics = METRICS
         self._tasks: list[asyncio.Task[Any]] = []
         self._violations: list[str] = []
