@@ -14,6 +14,7 @@ from typing import Final
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.app.controllers import CONTROLLERS, Parts
+from kaito_controller.app.kept import KEPT
 from kaito_controller.app.options import Address, NodeProvisioner, Options, OptionsError
 from kaito_controller.app.signals import stop_on_signals
 from kaito_controller.catalog import loader
@@ -94,7 +95,7 @@ async def _operator(options: Options, transport: Transport, clock: Clock, metric
         controller=NAME,
         instance=f"{NAME}-{socket.gethostname()}",
     )
-    cache = Cache(client, clock, metrics, recorder=recorder)
+    cache = Cache(client, clock, metrics, recorder=recorder, transforms=KEPT)
     provider = _provider(options, client, cache, clock, catalog)
     manager = Manager(
         cache,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from random import Random
+from types import MappingProxyType
 
 from attrs import frozen
 
@@ -49,6 +51,7 @@ class Cache:
     """Shared informers by what they watch. Started once; one that is asked for later starts at once.
 
     Args:
+        transforms: what is kept of the objects of a kind, where nothing else is asked for; `strip` for the others.
         recorder: tells on an object that its content does not fit (see `UnfitObjects`).
         resync_s: about how often handlers are told of everything again; 0 for never.
     """
@@ -61,6 +64,7 @@ class Cache:
         *,
         rng: Random | None = None,
         recorder: EventRecorder | None = None,
+        transforms: Mapping[Resource, Transform] = MappingProxyType({}),
         resync_s: float = RESYNC_S,
     ) -> None:
         self.client = client
@@ -68,6 +72,7 @@ class Cache:
         self._clock = clock
         self._metrics = metrics
         self._rng = rng or Random()  # noqa: S311 - spreads load, guards nothing
+        self._transforms = transforms
         self._resync_s = resync_s
         self._failure: asyncio.Event = asyncio.Event()
         self._error: BaseException | None = None
@@ -90,7 +95,7 @@ class Cache:
         label_selector: str = "",
         field_selector: str = "",
         metadata_only: bool = False,
-        transform: Transform = strip,
+        transform: Transform | None = None,
     ) -> Informer:
         """The informer of these objects; the same arguments give the same one."""
         scope = Scope(
@@ -98,9 +103,13 @@ class Cache:
             label_selector=label_selector,
             field_selector=field_selector,
             metadata_only=metadata_only,
-            transform=transform,
+            transform=transform or self.everything(resource).transform,
         )
         return self.find(resource, scope) or self._add(resource, scope)
+
+    def everything(self, resource: Resource) -> Scope:
+        """All objects of a kind, each kept as far as this cache keeps that kind."""
+        return Scope(transform=self._transforms.get(resource, strip))
 
     def find(self, resource: Resource, scope: Scope) -> Informer | None:
         """The informer of these objects, if somebody asked for it before."""

@@ -6,7 +6,7 @@ import asyncio
 import builtins
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from kaito_controller.kube import metadata
 from kaito_controller.kube.metadata import Object
@@ -19,8 +19,6 @@ from kaito_controller.machinery.deep_copy import deep_copy
 from kaito_controller.machinery.errors import ApiError
 from kaito_controller.machinery.informer import Informer
 from kaito_controller.machinery.store import IndexFunction
-
-EVERYTHING: Final = Scope()
 
 
 class CacheNotStartedError(Exception):
@@ -166,7 +164,7 @@ class CachedClient:
         return obj
 
     def _informer(self, resource: Resource) -> Informer:
-        scope = self._scopes.get(resource, EVERYTHING)
+        scope = self._scopes.get(resource) or self.cache.everything(resource)
         informer = self.cache.find(resource, scope)
         if informer is not None:
             return informer

@@ -1,0 +1,31 @@
+"""What the operator keeps of the objects that it watches, where that is less than the whole.
+
+A Node in use lists its images, a Pod carries its whole template: thousands of them would be the greater part of the
+operator's memory. What is read of them is what their shapes in `kube.shapes` name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from kaito_controller.kube.core import NODES, PODS
+from kaito_controller.kube.resource import Resource
+from kaito_controller.machinery.pruning import keeping
+from kaito_controller.machinery.transform import Transform
+
+KEPT: Final[Mapping[Resource, Transform]] = MappingProxyType(
+    {
+        NODES: keeping("spec", "status.conditions", "status.capacity", "status.allocatable"),
+        PODS: keeping(
+            "spec.nodeName",
+            "status.phase",
+            "status.reason",
+            "status.message",
+            "status.conditions",
+            "status.initContainerStatuses",
+            "status.containerStatuses",
+        ),
+    }
+)
