@@ -16,7 +16,6 @@ from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.app.controllers import CONTROLLERS, Parts
 from kaito_controller.app.kept import KEPT
 from kaito_controller.app.options import Address, NodeProvisioner, Options, OptionsError
-from kaito_controller.app.signals import stop_on_signals
 from kaito_controller.catalog import loader
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.kube.resource import Resource
@@ -43,6 +42,7 @@ from kaito_controller.machinery.manager import GraceExceededError, Manager
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.metrics_server import MetricsServer
 from kaito_controller.machinery.rest.user_agent import user_agent
+from kaito_controller.machinery.signals import stop_on_signals
 from kaito_controller.machinery.transport import AioTransport, Transport
 from kaito_controller.providers.protocol import CloudProvider
 from kaito_controller.providers.registry import ProviderContext, open_provider

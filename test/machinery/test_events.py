@@ -123,6 +123,19 @@ async def test_repeats_become_a_series(clock: VirtualClock) -> None:
 
 @pytest.mark.scenario("EV5")
 @virtual_time
+async def test_what_happened_twice_before_it_was_sent_is_one_write(clock: VirtualClock) -> None:
+    """The event says its count from the start, and there is nothing left to patch."""
+    it = Recording(clock, created, created)
+    for _ in range(3):
+        it.recorder.event(REGARDING, "Normal", "Waiting", "for the node")
+    await clock.sleep(1)
+    assert [(call.method, series_of(call)) for call in it.transport.calls] == [("POST", 3)]
+    assert (it.count("sent"), it.count("counted")) == (1, 2)
+    await cancelled(it.task)
+
+
+@pytest.mark.scenario("EV5")
+@virtual_time
 async def test_what_makes_an_event_another_one(clock: VirtualClock) -> None:
     """Type, action, reason, regarding, related and, better than upstream, the note; the object's version does not."""
     it = Recording(clock, *[created] * 20)

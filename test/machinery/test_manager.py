@@ -19,6 +19,7 @@ from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.heartbeat import Heartbeat, MissedBeats
 from kaito_controller.machinery.manager import GraceExceededError, Manager
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.runnables import Grace, RunnableGroup
 from kaito_controller.testing.clock import VirtualClock, settle, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, listing, obj
 
@@ -233,6 +234,21 @@ async def test_servers_come_first_and_go_after_everything_that_works(clock: Virt
         *("server starts", "caches start", "synced", "free starts", "elected", "guarded starts"),
         *("free ends", "guarded ends", "caches stop", "server stops", "released"),
     ]
+    # All that runs is asked at once: the slowest of them decides, not their sum.
+    assert clock.monotonic() == 10 + 2
+
+
+@pytest.mark.scenario("MG4")
+@virtual_time
+async def test_a_group_that_was_asked_to_stop_starts_nothing(clock: VirtualClock) -> None:
+    """In whatever order the two come: nothing that waited for its start begins."""
+    notes: list[str] = []
+    group = RunnableGroup("parts", lambda name, error: notes.append(f"{name}: {error}"))
+    group.add("guarded", Part("guarded", clock, notes).run)
+    group.close()
+    group.start()
+    assert await group.stop(Grace(clock, 5)) == ([], [])
+    assert notes == []
 
 
 @pytest.mark.scenario("MG1", "MG2", "CT13")
