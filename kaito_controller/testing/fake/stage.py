@@ -11,7 +11,7 @@ import inspect
 import itertools
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,12 +75,14 @@ class World:
 
     Attributes:
         virtual: whether time is virtual, so that hours may pass.
+        forget: make the server forget its history, as compaction and a restart do.
         fake: the server when it is a fake, else None.
     """
 
     transport: Transport
     namespace: str
     clock: Clock
+    forget: Callable[[], Awaitable[None]]
     virtual: bool = False
     fake: FakeServer | None = None
 
@@ -145,7 +147,7 @@ class MemoryStage:
         async def main(clock: VirtualClock) -> None:
             server = FakeServer(clock, random.Random(1))  # noqa: S311 - names and timeouts of a fake
             transport = FakeTransport(server, user_agent=USER_AGENT)
-            await scene(await _opened(transport, clock, virtual=True, fake=server))
+            await scene(await _opened_on(server, transport, virtual=True))
 
         run(main)
 
@@ -166,7 +168,7 @@ class HttpStage:
                 path = self.folder / "kubeconfig"
                 path.write_text(json.dumps(kubeconfig(url)))
                 async with AioTransport(kubeconfig=path, user_agent=USER_AGENT) as transport:
-                    await scene(await _opened(transport, clock, fake=server))
+                    await scene(await _opened_on(server, transport))
 
         asyncio.run(main())
 
@@ -182,18 +184,34 @@ class RealStage:
 
         async def main() -> None:
             async with AioTransport(kubeconfig=self.server.kubeconfig, user_agent=USER_AGENT) as transport:
-                await scene(await _opened(transport, RealClock()))
+                await scene(await _opened(transport, RealClock(), forget=self._forget))
 
         asyncio.run(main())
 
+    async def _forget(self) -> None:
+        await asyncio.to_thread(self.server.compact_etcd)
+        await asyncio.to_thread(self.server.restart_apiserver)
+
+
+async def _opened_on(fake: FakeServer, transport: Transport, *, virtual: bool = False) -> World:
+    async def forget() -> None:
+        fake.compact()
+
+    return await _opened(transport, fake.clock, forget=forget, virtual=virtual, fake=fake)
+
 
 async def _opened(
-    transport: Transport, clock: Clock, *, virtual: bool = False, fake: FakeServer | None = None
+    transport: Transport,
+    clock: Clock,
+    *,
+    forget: Callable[[], Awaitable[None]],
+    virtual: bool = False,
+    fake: FakeServer | None = None,
 ) -> World:
     """A fresh namespace, and the gadgets served."""
     client = Client(transport)
     namespace = f"world-{next(_numbers)}"
-    world = World(transport=transport, namespace=namespace, clock=clock, virtual=virtual, fake=fake)
+    world = World(transport=transport, namespace=namespace, clock=clock, forget=forget, virtual=virtual, fake=fake)
     await client.create(NAMESPACES, {"metadata": {"name": namespace}})
     await client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "default", "namespace": namespace}})
     try:

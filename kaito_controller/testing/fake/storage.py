@@ -76,7 +76,8 @@ class Storage:
         self._clock = clock
         self._collections: dict[str, Collection] = {}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._compactions: list[tuple[float, int]] = [(clock.monotonic(), FIRST)]
+        self._compacted_at = clock.monotonic()
+        self._next_compaction = FIRST
         self.revision = FIRST
         self.compacted = 0
 
@@ -114,12 +115,15 @@ class Storage:
         self._forget(self.revision)
 
     def tick(self) -> None:
-        """Compact as a kube-apiserver does by itself: every five minutes, what is older than the previous time."""
-        last, revision = self._compactions[-1]
-        now = self._clock.monotonic()
-        if now - last >= COMPACTION_S:
-            self._forget(revision)
-            self._compactions = [(last + (now - last) // COMPACTION_S * COMPACTION_S, self.revision)]
+        """Compact as a kube-apiserver does by itself: every five minutes, to what was current the time before.
+
+        To be called before anything is written or read: nothing was written since the last call.
+        """
+        periods = (self._clock.monotonic() - self._compacted_at) // COMPACTION_S
+        if periods:
+            self._forget(self._next_compaction if periods == 1 else self.revision)
+            self._compacted_at += periods * COMPACTION_S
+            self._next_compaction = self.revision
 
     async def wait_for(self, version: int) -> None:
         """Wait until that version is there; raises a too large version's refusal after three seconds (RF23)."""

@@ -50,7 +50,7 @@ class FakeTransport:
         accept: str = JSON,
     ) -> Object:
         """One call; see `machinery.transport.Transport`."""
-        request = self._request(method, path, query, accept, body=body, content_type=content_type)
+        request = self.asked(method, path, query, accept, body=body, content_type=content_type)
 
         async def attempt() -> Object:
             try:
@@ -76,7 +76,7 @@ class FakeTransport:
         accept: str = JSON,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """A long answer; see `machinery.transport.Transport`."""
-        response = await self._handle(self._request(method, path, query, accept))
+        response = await self._handle(self.asked(method, path, query, accept))
         if response.stream is None:
             data = encoded(response.body)
             if response.status >= HTTPStatus.MULTIPLE_CHOICES:
@@ -98,16 +98,17 @@ class FakeTransport:
             raise ApiConnectionError("the transport is closed")
         return await self._server.handle(request)
 
-    def _request(
+    def asked(
         self,
         method: str,
         path: str,
         query: Mapping[str, str] | None,
-        accept: str,
+        accept: str = JSON,
         *,
         body: Any = None,
         content_type: str = JSON,
     ) -> Request:
+        """A request as the server would see it."""
         return Request(
             method=method,
             path=path,
