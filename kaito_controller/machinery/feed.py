@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from kaito_controller.kube.metadata import Object, resource_version
@@ -80,9 +80,11 @@ class WatchFeed:
             self._registration.remove()
 
     def _enqueue(self, event: Event) -> None:
-        if self._queue is not None:
-            requests: Iterable[Request] = self._watch.requests(event)
-            self._queue.add_all(requests, priority=priority_of(event))
+        if self._queue is None:
+            return
+        priority = priority_of(event)
+        for request in self._watch.requests(event):
+            self._queue.add(request, priority=priority)
 
 
 class TaskFeed:
