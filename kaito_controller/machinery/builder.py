@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from random import Random
+from typing import Self, TypedDict, Unpack
 
 from attrs import define, evolve, field
 
@@ -14,12 +15,27 @@ from kaito_controller.machinery.controller import Controller
 from kaito_controller.machinery.feed import Feed
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.predicates import Predicate
-from kaito_controller.machinery.request import Reconciler
+from kaito_controller.machinery.ratelimit import RateLimiter
+from kaito_controller.machinery.request import Reconciler, Request
 from kaito_controller.machinery.source import Watch, enqueue_owner, enqueue_self
 
 
 class BuilderError(Exception):
     """The parts do not make a controller; the message says which part is wrong and what to do."""
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `Controller`, which says what they mean."""
+
+    workers: int
+    rate_limiter: RateLimiter[Request] | None
+    reconcile_timeout_s: float | None
+    sync_timeout_s: float
+    recovers: bool
+    needs_leader: bool
+    warms_up: bool
+    unique_name: bool
+    rng: Random | None
 
 
 @define
@@ -88,8 +104,10 @@ class Builder:
             for watch in self._watches
         ]
 
-    def build(self, reconciler: Reconciler, cache: Cache, clock: Clock, metrics: Metrics, **options: Any) -> Controller:
-        """Make the controller; `options` are the keywords of `Controller`.
+    def build(
+        self, reconciler: Reconciler, cache: Cache, clock: Clock, metrics: Metrics, **options: Unpack[Options]
+    ) -> Controller:
+        """Make the controller.
 
         Raises:
             BuilderError: it would watch nothing, or have no name.
