@@ -29,6 +29,8 @@ from kaito_controller.testing.simulation.trace import Trace
 
 OPENING_S = 30.0
 """Until a stream has to be answered, as in the real transport."""
+LATENCIES_S = (0.001, 0.005, 0.005, 0.05, 0.3)
+"""Mean seconds that a message takes; one of them in each world."""
 STREAM_CALL = tuple(kind for kind in CALL if kind not in {Fault.LOST, Fault.LATE, Fault.DETOUR})
 DONE_ALL_THE_SAME = {Fault.LOST, Fault.LATE, Fault.SLOW, Fault.DETOUR}
 
@@ -55,7 +57,8 @@ class Network:
 
     Attributes:
         broken: told when the network itself fails, which is a defect of the simulation.
-        outage_until: until then nobody is let in, because the server restarts.
+        deaf_until: until then nobody listens, because the server restarts.
+        outage_until: until then the server is not ready.
     """
 
     server: FakeServer
@@ -64,11 +67,15 @@ class Network:
     trace: Trace
     faults: Faults
     broken: Callable[[str], None]
-    latency_s: float = 0.005
+    latency_s: float = field(init=False)
     outage_until: float = 0.0
+    deaf_until: float = 0.0
     requests: list[tuple[float, str]] = field(init=False, factory=list)
     _pumps: dict[asyncio.Task[None], Pipe] = field(init=False, factory=dict)
     _tasks: set[asyncio.Task[None]] = field(init=False, factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self.latency_s = self.rng.choice(LATENCIES_S)
 
     def link(self, process: str) -> Link:
         """The transport of one process."""
@@ -90,9 +97,14 @@ class Network:
             pipe.end(ApiConnectionError("connection reset by peer") if self.rng.random() < 0.5 else None)  # noqa: PLR2004
 
     def restart(self, seconds: float) -> None:
-        """End all streams and let nobody in for that long."""
+        """End all streams and let nobody in for that long: at first nobody listens, then the server is not ready."""
         self.hang_up()
         self.outage_until = self.clock.monotonic() + seconds
+        self.deaf_until = self.clock.monotonic() + seconds * self.rng.random()
+
+    def recover(self) -> None:
+        """Let everybody in again."""
+        self.outage_until = self.deaf_until = 0.0
 
     def travel_s(self) -> float:
         """Seconds that one message takes."""
@@ -119,11 +131,11 @@ class Network:
         return task
 
     def outage(self) -> Exception | None:
-        """What a restarting server does to a request: first nobody listens, then it is not ready."""
-        left = self.outage_until - self.clock.monotonic()
-        if left <= 0:
+        """What a restarting server does to a request, if it restarts."""
+        now = self.clock.monotonic()
+        if now >= self.outage_until:
             return None
-        return answers.refusal(Fault.REFUSED if self.rng.random() < 0.7 else Fault.BUSY_AFTER)  # noqa: PLR2004
+        return answers.refusal(Fault.REFUSED if now < self.deaf_until else Fault.BUSY_AFTER)
 
 
 @define(eq=False)

@@ -33,6 +33,8 @@ class QueueWorld(World):
         self.owed: set[str] = set()
         self.later: set[str] = set()
         self.is_draining = False
+        self.idle = 0
+        self.taken = 0
         self._workers: list[asyncio.Task[None]] = []
         self._pace_s = self.rng.choice((0.01, 0.1, 0.5))
 
@@ -46,9 +48,7 @@ class QueueWorld(World):
             self.look()
             self._add(rng.choice(ITEMS))
             if rng.random() < 0.05:  # noqa: PLR2004 - now and then
-                self.trace.note("actor", "cancel a worker")
-                rng.choice(self._workers).cancel()
-                self._hire()
+                await self._dismiss()
 
     async def settle(self) -> None:
         """Wait until all that was added has been handed out, or shut down and drain."""
@@ -72,6 +72,20 @@ class QueueWorld(World):
             for worker in stuck:
                 self.violate("a worker does not end at shutdown")
                 worker.cancel()
+
+    async def _see_that_nobody_sleeps(self) -> None:
+        """An item that is ready does not wait while a worker does."""
+        taken = self.taken
+        await self.clock.sleep(0.001)
+        if len(self.queue) and self.idle and self.taken == taken:
+            self.violate("an item waits though a worker does, too")
+
+    async def _dismiss(self) -> None:
+        """Cancel a worker, which may just have been woken for what was added, and hire another one later."""
+        self.trace.note("actor", "cancel a worker")
+        self.rng.choice([worker for worker in self._workers if not worker.done()]).cancel()
+        await self._see_that_nobody_sleeps()
+        self._hire()
 
     def _hire(self) -> None:
         self._workers.append(self.loop.create_task(self._work(), name=f"worker {len(self._workers)}"))
@@ -105,10 +119,13 @@ class QueueWorld(World):
 
     async def _work(self) -> None:
         while True:
+            self.idle += 1
             try:
                 item = await self.queue.get()
             except QueueShutDown:
                 return
+            finally:
+                self.idle -= 1
             self._take(item)
             try:
                 if self.rng.random() < 0.7:  # noqa: PLR2004 - most work takes time
@@ -121,6 +138,7 @@ class QueueWorld(World):
 
     def _take(self, item: str) -> None:
         self.trace.note("worker", "takes", item)
+        self.taken += 1
         if item in self.held:
             self.violate(f"{item} is handed out while it is held")
         if item not in self.owed and item not in self.later:

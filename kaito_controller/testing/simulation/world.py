@@ -77,7 +77,7 @@ class World(ABC):
             mischief = self.spawn(self._mischief(), "mischief")
             await self.act()
             mischief.cancel()
-            self.network.outage_until = 0.0
+            self.network.recover()
             self.faults.stop()
             self.look()
             await self.settle()
