@@ -63,6 +63,7 @@ class Scene:
     cache: Cache
     metrics: Metrics
     hands: Stage
+    cloud: FakeCloud
 
     def spoil(self, resource: Resource, name: str, change: Callable[[Object], Object]) -> Object:
         """Change an object in the server's storage, past everything that would refuse it."""
@@ -96,7 +97,7 @@ async def scene(clock: VirtualClock, *controllers: str) -> AsyncIterator[Scene]:
     recorder = EventRecorder(
         client=client, clock=clock, rng=Random(1), metrics=metrics, controller="test", instance="test-0"
     )
-    cache = Cache(client, clock, metrics, rng=Random(1), recorder=recorder)
+    cache, cloud = Cache(client, clock, metrics, rng=Random(1), recorder=recorder), FakeCloud(clock=clock)
     parts = Parts(
         options=Options(),
         client=client,
@@ -105,7 +106,7 @@ async def scene(clock: VirtualClock, *controllers: str) -> AsyncIterator[Scene]:
         metrics=metrics,
         recorder=recorder,
         catalog=loader.load(),
-        provider=FakeCloud(clock=clock),
+        provider=cloud,
     )
     runnables = [runnable for name in controllers for runnable in CONTROLLERS[name].build(parts)]
     stop = asyncio.Event()
@@ -114,7 +115,8 @@ async def scene(clock: VirtualClock, *controllers: str) -> AsyncIterator[Scene]:
     running = [asyncio.create_task(runnable.run(stop)) for runnable in runnables]
     recording = asyncio.create_task(recorder.run())
     try:
-        yield Scene(server=server, cache=cache, metrics=metrics, hands=Stage(client=client, namespace="models"))
+        hands = Stage(client=client, namespace="models")
+        yield Scene(server=server, cache=cache, metrics=metrics, hands=hands, cloud=cloud)
     finally:
         stop.set()
         await asyncio.wait(running)
@@ -220,3 +222,18 @@ async def test_a_claim_that_cannot_be_read_stops_no_other(clock: VirtualClock, c
         stage.spoil(NODE_CLAIMS, "odd", lambda obj: {**obj, "spec": odd["spec"]})
         await clock.sleep(5)
         assert condition_of(stage.server.get(NODE_CLAIMS, "odd"), "Launched")[0] == "True"
+
+
+@virtual_time
+async def test_a_claim_that_cannot_be_read_keeps_its_machine_and_no_others(clock: VirtualClock) -> None:
+    """The garbage collector ends the machine of a claim that is gone, and leaves alone that of one it cannot read."""
+    async with scene(clock, "nodeclaim") as stage:
+        for name in ("odd", "gone"):
+            await stage.hands.client.create(NODE_CLAIMS, claim(name, KAITO_NODE_CLASS))
+        await clock.sleep(5)
+        assert {machine.claim_name for machine in stage.cloud.instances.values()} == {"odd", "gone"}
+        stage.spoil(NODE_CLAIMS, "odd", lambda obj: {**obj, "status": ["Launched"]})
+        stage.server.storage.remove("nodeclaims.karpenter.sh", "gone")
+        await clock.sleep(600)
+        living = {machine.claim_name for machine in stage.cloud.instances.values() if not machine.deleting}
+        assert living == {"odd"}

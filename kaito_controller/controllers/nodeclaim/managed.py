@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kaito_controller.kube import metadata
 from kaito_controller.kube.metadata import Object
@@ -11,7 +12,7 @@ from kaito_controller.providers.protocol import NodeClass
 
 def is_managed(claim: Object, node_classes: Sequence[NodeClass]) -> bool:
     """Whether the claim's nodeClassRef names a class of these, by group and kind; the name does not matter."""
-    reference = (claim.get("spec") or {}).get("nodeClassRef") or {}
+    reference = _object(_object(claim.get("spec")).get("nodeClassRef"))
     found = (reference.get("group"), reference.get("kind"))
     return any(found == (known.group, known.kind) for known in node_classes)
 
@@ -26,15 +27,20 @@ def carries_class(node: Object, node_classes: Sequence[NodeClass]) -> bool:
 
 def provider_id(node: Object) -> str:
     """The provider ID that a Node's kubelet or cloud wrote; empty before that."""
-    return str((node.get("spec") or {}).get("providerID") or "")
+    return str(_object(node.get("spec")).get("providerID") or "")
 
 
 def claimed_provider_id(claim: Object) -> str:
     """The provider ID that a claim's launch wrote; empty before that."""
-    return str((claim.get("status") or {}).get("providerID") or "")
+    return str(_object(claim.get("status")).get("providerID") or "")
 
 
 def is_ready(node: Object) -> bool:
     """Whether the kubelet says that the Node is Ready."""
     conditions = (node.get("status") or {}).get("conditions") or ()
     return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """Who an object belongs to is asked of those, too, that have not the form of their kind."""
+    return value if isinstance(value, Mapping) else {}

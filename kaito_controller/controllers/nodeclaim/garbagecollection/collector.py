@@ -48,8 +48,10 @@ class GarbageCollector:
         """One round."""
         instances = await self._context.provider.list()
         claims = await self._context.client.list(NODE_CLAIMS)
-        await self._end_orphans(instances, claims)
-        await self._delete_abandoned(instances, claims)
+        # What cannot be read may stand for any machine of its name: nothing of it is touched.
+        unread = {metadata.name(claim) for claim in claims if self._context.fault(claims=[claim])}
+        await self._end_orphans([each for each in instances if each.claim_name not in unread], claims)
+        await self._delete_abandoned(instances, [claim for claim in claims if metadata.name(claim) not in unread])
 
     async def _end_orphans(self, instances: Sequence[Instance], claims: Sequence[Object]) -> None:
         now, age = self._context.clock.now(), self._context.timing.orphan_age_s
@@ -61,7 +63,12 @@ class GarbageCollector:
                 await self._context.delete(NODES, node)
 
     async def _delete_abandoned(self, instances: Sequence[Instance], claims: Sequence[Object]) -> None:
-        ours = [claim for claim in claims if managed.is_managed(claim, self._context.provider.node_classes)]
+        ours = [
+            claim
+            for claim in claims
+            if managed.is_managed(claim, self._context.provider.node_classes)
+            and not self._context.fault(nodes=self._context.nodes_of(managed.claimed_provider_id(claim)))
+        ]
         for claim in abandoned(ours, instances, self._context.nodes_of):
             if not await self._is_gone(managed.claimed_provider_id(claim)):
                 continue
