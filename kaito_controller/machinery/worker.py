@@ -86,6 +86,7 @@ class Worker:
             except asyncio.CancelledError:
                 if not self._survives():
                     raise
+        self._replaced.discard(asyncio.current_task())
 
     def _survives(self) -> bool:
         """Whether a cancellation that was caught is to be got over, because nobody meant it for the worker."""
