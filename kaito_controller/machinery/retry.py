@@ -127,7 +127,7 @@ def refusal(http_status: int, phrase: str, headers: Mapping[str, str], data: byt
     retry_after_s = _seconds(headers.get("Retry-After", ""))
     try:
         status = codec.loads(data)
-    except (ValueError, RecursionError):
+    except ValueError:
         status = None
     if isinstance(status, dict) and status.get("kind") == "Status":
         error = ApiError.from_status(status, http_status)

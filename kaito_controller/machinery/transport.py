@@ -275,7 +275,7 @@ class AioTransport:
             raise _refusal(response, data)
         try:
             answer: Object = codec.loads(data) if data else {}
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             text = f"{call.method} {call.path}: the answer is no JSON ({data[:80]!r}...)"
             raise ApiError(response.status, "InvalidAnswer", text) from error
         return answer

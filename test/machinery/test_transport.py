@@ -375,8 +375,9 @@ async def test_many_streams_leave_calls_their_connections(tmp_path: Path) -> Non
     async with serving(handler, tmp_path) as transport:
         opened = asyncio.Semaphore(0)
         watches = [asyncio.create_task(watch(transport, opened)) for _ in range(120)]
-        for _ in watches:
-            await opened.acquire()
+        async with asyncio.timeout(30):
+            for _ in watches:
+                await opened.acquire()
         assert await transport.request("GET", "/x", timeout_s=5) == {"ok": True}
         hang.set()
         await asyncio.gather(*watches)
@@ -398,8 +399,9 @@ async def test_calls_share_32_connections_and_starve_no_watch(tmp_path: Path) ->
 
     async with serving(handler, tmp_path) as transport:
         calls = [asyncio.create_task(transport.request("GET", "/x")) for _ in range(39)]
-        for _ in range(CALL_CONNECTIONS):
-            await arrived.acquire()
+        async with asyncio.timeout(30):
+            for _ in range(CALL_CONNECTIONS):
+                await arrived.acquire()
         with pytest.raises(ApiTimeoutError, match="no answer in time; 40 calls share 32 connections"):
             await transport.request("GET", "/x", timeout_s=0.1)
         assert count == CALL_CONNECTIONS

@@ -99,7 +99,7 @@ def parse_credentials(settings: PluginSettings, output: bytes) -> PluginCredenti
     what = f"exec plugin {settings.command}"
     try:
         answer = codec.loads(output)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CredentialsError(f"{what}: must print JSON; found {output[:80]!r}") from error
     if not isinstance(answer, dict) or answer.get("kind") != "ExecCredential":
         raise CredentialsError(f"{what}: must print an ExecCredential; found {output[:80]!r}")
