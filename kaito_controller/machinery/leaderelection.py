@@ -236,12 +236,15 @@ class LeaderElector:
             holding.result()
         finally:
             work.cancel()
-            # Renewed until the work has ended: nobody else may begin before that.
-            await asyncio.wait({work, holding}, return_when=asyncio.FIRST_COMPLETED)
-            # Once leadership is lost, only the margin is left until another one may begin.
-            await asyncio.wait({work}, timeout=self.durations.lease_s - self.durations.renew_deadline_s)
-            holding.cancel()
-            await asyncio.wait({holding})
+            try:
+                # Renewed until the work has ended: nobody else may begin before that.
+                await asyncio.wait({work, holding}, return_when=asyncio.FIRST_COMPLETED)
+                # Once leadership is lost, only the margin is left until another one may begin.
+                await asyncio.wait({work}, timeout=self.durations.lease_s - self.durations.renew_deadline_s)
+            finally:
+                # Whoever is cancelled once more while it waits must not renew for ever.
+                holding.cancel()
+                await asyncio.wait({holding})
             if work.done() and not work.cancelled() and (error := work.exception()):
                 log.error("the guarded work has failed", lease=self.name, error=str(error))
 

@@ -405,6 +405,32 @@ async def test_work_ends_before_the_lease_is_given_up_and_stopped_is_told_last(c
     assert server.spec["renewTime"] == "2026-01-01T00:00:35.000000Z"
 
 
+@pytest.mark.scenario("LE8")
+@virtual_time
+async def test_who_is_cancelled_once_more_renews_no_longer(clock: VirtualClock) -> None:
+    """A second cancellation, while the work is still ending, leaves no task that holds the lease for ever."""
+    server = LeaseServer(clock)
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await clock.sleep(30)
+
+    elector = elector_of(clock, LeaseNetwork(clock, server), "a")
+    running = asyncio.create_task(
+        elector.run(Callbacks(on_started_leading=work, on_stopped_leading=lambda: None, on_new_leader=lambda _: None))
+    )
+    await clock.sleep(5)
+    running.cancel()
+    await clock.sleep(5)
+    await cancelled(running)
+    writes = len(server.writes)
+    await clock.sleep(60)
+    assert len(server.writes) == writes
+    assert server.spec["holderIdentity"] == ""
+
+
 @pytest.mark.scenario("LE7")
 @virtual_time
 async def test_stopped_is_told_to_one_that_never_led(clock: VirtualClock) -> None:
