@@ -59,6 +59,9 @@ class ElectionWorld(World):
         *(Fault.WALL_CLOCK, Fault.SLOW_LOOP),
     )
 
+    # Longer ones are had by freezing one process at a time.
+    stalls_s: ClassVar[tuple[float, ...]] = (3.0,)
+
     def __init__(self, seed: int, clock: VirtualClock, loop: SimulationLoop) -> None:
         super().__init__(seed, clock, loop)
         self.durations = self.rng.choice(DURATIONS)

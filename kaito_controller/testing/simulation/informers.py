@@ -117,6 +117,8 @@ class InformerWorld(World):
             rng=self.draws(f"informer {number}"),
             metadata_only=metadata_only,
             watch_list=watch_list,
+            page_size=rng.choice((None, None, 2)),
+            resync_s=rng.choice((0.0, 0.0, 7.0)),
         )
         self.trace.note("actor", "start", name)
         watched = _Watched(name, informer, matches, metadata_only)

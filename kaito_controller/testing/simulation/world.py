@@ -19,6 +19,8 @@ from kaito_controller.testing.simulation.trace import Trace, Violation
 
 WINDOW_S = 1.0
 """The span in which requests are counted to tell a hot loop."""
+ENDS_EARLY = 0.2
+"""The share of worlds that are stopped in the middle of their faults: that, too, must leave nothing behind."""
 METRICS = Metrics()
 """One set for all worlds: making one costs as much as playing a world."""
 
@@ -30,11 +32,13 @@ class World(ABC):
         name: what it is called.
         fault_kinds: the faults that may happen in it.
         requests_limit: how many requests within a second are a hot loop.
+        stalls_s: for how long the whole event loop may stand still, at most; drawn each time.
     """
 
     name: ClassVar[str]
     fault_kinds: ClassVar[tuple[Fault, ...]] = tuple(Fault)
     requests_limit: ClassVar[int] = 40
+    stalls_s: ClassVar[tuple[float, ...]] = (3.0, 3.0, 30.0, 700.0)
 
     def __init__(self, seed: int, clock: VirtualClock, loop: SimulationLoop) -> None:
         self.seed = seed
@@ -46,6 +50,7 @@ class World(ABC):
         self.server = FakeServer(clock, self.draws("server"))
         self.network = Network(self.server, clock, self.draws("network"), self.trace, self.faults, self.violate)
         self.metrics = METRICS
+        self.ends_early = self.draws("end").random() < ENDS_EARLY
         self._tasks: list[asyncio.Task[Any]] = []
         self._violations: list[str] = []
         loop.set_exception_handler(self._unhandled)
@@ -77,14 +82,16 @@ class World(ABC):
             mischief = self.spawn(self._mischief(), "mischief")
             await self.act()
             mischief.cancel()
-            self.network.recover()
-            self.faults.stop()
-            self.look()
-            await self.settle()
-            self.look()
-            self.check()
+            if not self.ends_early:
+                self.network.recover()
+                self.faults.stop()
+                self.look()
+                await self.settle()
+                self.look()
+                self.check()
             self._check_pace()
         finally:
+            self.trace.note("actor", "the end")
             await self.stop()
             await self._end()
         self.look()
@@ -126,7 +133,7 @@ class World(ABC):
             Fault.HANG_UP: self.network.hang_up,
             Fault.COMPACTION: self.server.compact,
             Fault.WALL_CLOCK: lambda: self.clock.step_wall((rng.random() - 0.5) * 7200),
-            Fault.SLOW_LOOP: lambda: self.clock.advance(rng.random() * 3),
+            Fault.SLOW_LOOP: lambda: self.clock.advance(rng.random() * rng.choice(self.stalls_s)),
         }
         while True:
             await self.clock.sleep(rng.expovariate(1 / pace_s))
@@ -154,6 +161,7 @@ class World(ABC):
 
     async def _check_leaks(self) -> None:
         """Nothing of the machinery may be left once it was stopped and what was under way has arrived."""
+        self.faults.stop()
         await self.clock.sleep(120.0)
         self.look()
         left = sorted(task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task())
