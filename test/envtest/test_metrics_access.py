@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from kaito_controller.testing.apiserver import APIServer
+from kaito_controller.testing.apiserver import APIServer, KubectlError
 from kaito_controller.testing.eventually import eventually
 from kaito_controller.testing.ports import free_port
 
@@ -141,3 +141,23 @@ def test_metrics_are_for_those_whom_rbac_lets_read_them(apiserver: APIServer, op
     assert operator.process.wait(30) == 0
     lease = apiserver.get("lease", "kaito-controller-workspace", f"--namespace={SYSTEM}")
     assert lease["spec"].get("holderIdentity", "") == ""
+
+
+@pytest.mark.scenario("EV7")
+def test_the_generated_role_lets_events_be_written_and_no_more(apiserver: APIServer) -> None:
+    """Create and patch, in every namespace; the operator never reads or deletes events."""
+    apiserver.kubectl("apply", "--server-side", "-k", str(ROOT / "config" / "rbac"))
+    account = f"--as=system:serviceaccount:{SYSTEM}:kaito-controller"
+    allowed = {
+        verb
+        for verb in ("create", "patch", "update", "get", "list", "watch", "delete")
+        if may(apiserver, verb, "events.events.k8s.io", account)
+    }
+    assert allowed == {"create", "patch"}
+
+
+def may(server: APIServer, verb: str, resource: str, account: str) -> bool:
+    try:
+        return server.kubectl("auth", "can-i", verb, resource, account, "--all-namespaces").strip() == "yes"
+    except KubectlError:
+        return False

@@ -141,8 +141,9 @@ async def test_a_leader_past_its_deadline_may_not_write() -> None:
         await fenced.request("PUT", "/lease", body=transport.lease)
 
 
+@pytest.mark.scenario("EV7")
 async def test_who_gave_the_lease_up_may_write_the_last_events() -> None:
-    """EV7: what is sent after the election has ended is no work of a leader."""
+    """What is sent after the election has ended is no work of a leader."""
     election = thread_on(OneLease(RealClock()), [])
     await election.acquire()
     await election.release()
