@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 from aiohttp import web
@@ -242,19 +243,59 @@ async def test_a_hung_plugin_is_killed_with_its_children(tmp_path: Path) -> None
 
 async def test_who_stops_waiting_stops_the_plugin_and_nobody_else(tmp_path: Path) -> None:
     """A cancelled request ends its run; the next in line runs the program itself."""
-    command = program(
-        tmp_path,
-        f"echo x >> {tmp_path}/asked; [ $(wc -l < {tmp_path}/asked) = 1 ] && sleep 600; echo '{credential(token='t')}'",
-    )
+    # The child keeps the pipes open, as a helper of a login tool does.
+    first_run = f"mkdir {tmp_path}/ran && sleep 600 & wait"
+    command = program(tmp_path, f"[ -e {tmp_path}/ran ] || {{ {first_run}; }}; echo '{credential(token='t')}'")
     plugin = ExecPlugin(settings=PluginSettings(api_version=V1, command=str(command)), clock=RealClock())
     first = asyncio.create_task(plugin.credentials())
-    await until((tmp_path / "asked").exists)
+    await until((tmp_path / "ran").exists)
     second = asyncio.create_task(plugin.credentials())
     await asyncio.sleep(0)
     first.cancel()
-    assert (await second).token == "t"
+    assert (await asyncio.wait_for(second, 10)).token == "t"
     assert first.cancelled()
-    assert runs(tmp_path) == 2
+
+
+async def test_a_plugin_cancelled_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    """Whatever the moment: the request ends at once, and nothing of the program lives on."""
+    command = program(tmp_path, f"sleep 600 & echo $! >> {tmp_path}/children; wait")
+    plugin = ExecPlugin(settings=PluginSettings(api_version=V1, command=str(command)), clock=RealClock())
+    for steps in range(12):
+        task = asyncio.create_task(plugin.credentials())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+    children = tmp_path / "children"
+    pids = children.read_text().split() if children.exists() else []
+    await until(lambda: not any(_is_alive(int(pid)) for pid in pids))
+
+
+async def test_a_helper_that_leaves_the_session_hangs_nobody(tmp_path: Path) -> None:
+    """An agent that a login tool starts may keep the pipe for ever: an error in time, and its life is its own."""
+    command = program(tmp_path, f"setsid sleep 600 & echo $! > {tmp_path}/agent; echo '{credential(token='t')}'")
+    settings = PluginSettings(api_version=V1, command=str(command))
+    plugin = ExecPlugin(settings=settings, clock=RealClock(), run_s=0.3)
+    with pytest.raises(CredentialsError, match=r"must answer within 0.3 s"):
+        await asyncio.wait_for(plugin.credentials(), 10)
+    agent = int((tmp_path / "agent").read_text())
+    assert _is_alive(agent)
+    os.kill(agent, SIGKILL)
+    await until(lambda: not _is_alive(agent))
+    for _ in range(5):  # asyncio hears of the closed pipe
+        await asyncio.sleep(0.01)
+
+
+async def test_a_helper_with_pipes_of_its_own_is_left_alone(tmp_path: Path) -> None:
+    """A plugin that succeeded may leave something behind to refresh its cache."""
+    agent = f"sleep 600 >/dev/null 2>&1 & echo $! > {tmp_path}/agent"
+    command = program(tmp_path, f"{agent}; echo '{credential(token='t')}'")
+    plugin = ExecPlugin(settings=PluginSettings(api_version=V1, command=str(command)), clock=RealClock())
+    assert (await plugin.credentials()).token == "t"
+    pid = int((tmp_path / "agent").read_text())
+    assert _is_alive(pid)
+    os.kill(pid, SIGKILL)
 
 
 async def test_a_written_token_goes_before_the_plugin(tmp_path: Path) -> None:

@@ -88,36 +88,47 @@ class ExecPlugin:
 async def _output(settings: PluginSettings, limit_s: float) -> bytes:
     """What the program prints; it is killed with all that it started when it takes or prints too much."""
     what = f"exec plugin {settings.command}"
-    environment = os.environ | settings.environment | {"KUBERNETES_EXEC_INFO": settings.exec_info}
-    try:
-        process = await asyncio.create_subprocess_exec(
-            settings.command,
-            *settings.arguments,
-            env=environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        hint = (
-            f"; {settings.install_hint.strip()}" if settings.install_hint else "; install it, or correct the kubeconfig"
-        )
-        raise CredentialsError(f"{what}: cannot be run ({error}){hint}") from error
+    process = await _started(settings)
+    finished = False
     try:
         async with asyncio.timeout(limit_s):
             output, complaint = await asyncio.gather(_read(process, process.stdout), _read(process, process.stderr))
             code = await process.wait()
+            finished = True
     except TimeoutError as error:
         raise CredentialsError(f"{what}: must answer within {limit_s:g} s; it was killed") from error
     finally:
-        await _end(process)
+        if not finished:
+            await _end(process)
     if len(output) > OUTPUT_BYTES:
         raise CredentialsError(f"{what}: must print one ExecCredential; it printed over {OUTPUT_BYTES} bytes")
     if code:
         words = " ".join(complaint.decode(errors="replace").split())[-COMPLAINT_CHARACTERS:]
         raise CredentialsError(f"{what}: ended with code {code} ({words or 'it said nothing'})")
     return output
+
+
+async def _started(settings: PluginSettings) -> asyncio.subprocess.Process:
+    spawning = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            settings.command,
+            *settings.arguments,
+            env=os.environ | settings.environment | {"KUBERNETES_EXEC_INFO": settings.exec_info},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    )
+    try:
+        # Cancelled in the middle, asyncio would kill the program alone and wait for its children to close the pipes.
+        return await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        await _end(await spawning)
+        raise
+    except (OSError, ValueError) as error:
+        hint = settings.install_hint.strip() or "install it, or correct the kubeconfig"
+        raise CredentialsError(f"exec plugin {settings.command}: cannot be run ({error}); {hint}") from error
 
 
 async def _read(process: asyncio.subprocess.Process, stream: asyncio.StreamReader | None) -> bytes:
@@ -141,10 +152,10 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill what still runs, and read the pipes to their ends: only then asyncio closes them."""
+    """Kill it, and read the pipes to their ends: only then asyncio closes them and calls the process over."""
     _kill(process)
     with suppress(TimeoutError):
         # A child that left the session may hold a pipe open for as long as it lives.
         async with asyncio.timeout(PIPES_S):
             await asyncio.gather(_read(process, process.stdout), _read(process, process.stderr))
-    await process.wait()
+            await process.wait()
