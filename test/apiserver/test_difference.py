@@ -29,7 +29,7 @@ from kaito_controller.testing.fake import (
 from kaito_controller.testing.fake.stage import MemoryStage, World
 from kaito_controller.testing.fake.transcript import Recorder, script
 
-FAILED = (AssertionError, pytest.fail.Exception, ApiError, StopAsyncIteration)
+FAILED = (AssertionError, pytest.fail.Exception, ApiError, StopAsyncIteration, TimeoutError)
 Break = Callable[[pytest.MonkeyPatch], None]
 
 

@@ -89,6 +89,8 @@ class Reading:
         self, target: Target, selected: Selection, version: int, start: str, limit: int, *, exactly: bool
     ) -> Listed:
         collection = self.storage.collection(target.kind.group_resource)
+        if not exactly:
+            self.storage.read_through(collection)
         if exactly and version < self.storage.revision:
             objects = collection.at(version)
         else:

@@ -33,11 +33,11 @@ class FakeServer:
     asked, in order. Objects handed out by the seed helpers are the stored ones: read only.
     """
 
-    def __init__(self, clock: Clock, rng: random.Random | None = None) -> None:
+    def __init__(self, clock: Clock, rng: random.Random | None = None, *, notifies: bool = True) -> None:
         self.clock = clock
         self.rng = rng or random.Random(1)  # noqa: S311 - names and timeouts of a fake
         self.kinds = kinds.standard()
-        self.storage = Storage(clock)
+        self.storage = Storage(clock, notifies=notifies)
         self.requests: list[Request] = []
         self._reading = Reading(self.storage)
         self._writing = Writing(clock=clock, rng=self.rng, storage=self.storage)

@@ -145,7 +145,7 @@ class MemoryStage:
         """Run a test against a server of its own."""
 
         async def main(clock: VirtualClock) -> None:
-            server = FakeServer(clock, random.Random(1))  # noqa: S311 - names and timeouts of a fake
+            server = _fake(clock)
             transport = FakeTransport(server, user_agent=USER_AGENT)
             await scene(await _opened_on(server, transport, virtual=True))
 
@@ -163,7 +163,7 @@ class HttpStage:
 
         async def main() -> None:
             clock = RealClock()
-            server = FakeServer(clock, random.Random(1))  # noqa: S311 - names and timeouts of a fake
+            server = _fake(clock)
             async with serve_http(server) as url:
                 path = self.folder / "kubeconfig"
                 path.write_text(json.dumps(kubeconfig(url)))
@@ -191,6 +191,11 @@ class RealStage:
     async def _forget(self) -> None:
         await asyncio.to_thread(self.server.compact_etcd)
         await asyncio.to_thread(self.server.restart_apiserver)
+
+
+def _fake(clock: Clock) -> FakeServer:
+    """A fake in front of an etcd with default flags, as the real one of the tests has."""
+    return FakeServer(clock, random.Random(1), notifies=False)  # noqa: S311 - names and timeouts of a fake
 
 
 async def _opened_on(fake: FakeServer, transport: Transport, *, virtual: bool = False) -> World:

@@ -40,12 +40,18 @@ class Change:
 
 @define
 class Collection:
-    """The objects of one group and resource, sorted by key, and how they came to be."""
+    """The objects of one group and resource, sorted by key, and how they came to be.
+
+    Attributes:
+        watched_from: the version from which on changes are still known to watches.
+        seen: the newest version that the watch cache in front of it has heard of.
+    """
 
     objects: dict[str, Object] = field(factory=dict)
     keys: list[str] = field(factory=list)
     changes: list[Change] = field(factory=list)
     watched_from: int = 0
+    seen: int = 0
     subscribers: list[Callable[[Change], None]] = field(factory=list)
 
     def at(self, version: int) -> dict[str, Object]:
@@ -70,10 +76,16 @@ class Collection:
 
 
 class Storage:
-    """All collections under one revision counter."""
+    """All collections under one revision counter.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        notifies: whether etcd tells every watch cache how far it is, as it does each 5 s where kubeadm set it up; by
+            default etcd does so every 10 min only, and a cache then hears of its own changes.
+    """
+
+    def __init__(self, clock: Clock, *, notifies: bool = True) -> None:
         self._clock = clock
+        self._notifies = notifies
         self._collections: dict[str, Collection] = {}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._compacted_at = clock.monotonic()
@@ -84,8 +96,18 @@ class Storage:
     def collection(self, name: str) -> Collection:
         """The collection of a group and resource, empty at first."""
         if name not in self._collections:
-            self._collections[name] = Collection(watched_from=self.revision)
+            self._collections[name] = Collection(watched_from=self.revision, seen=self.revision)
         return self._collections[name]
+
+    def progress(self, collection: Collection) -> int:
+        """The version up to which the collection is known to its watch cache."""
+        if self._notifies:
+            collection.seen = self.revision
+        return collection.seen
+
+    def read_through(self, collection: Collection) -> None:
+        """A consistent read has the watch cache ask etcd how far it is."""
+        collection.seen = self.revision
 
     def write(self, name: str, key: str, new: Object) -> Object:
         """Store an object under the next revision, which it then carries."""
@@ -149,6 +171,7 @@ class Storage:
 
     def _record(self, collection: Collection, change: Change) -> None:
         collection.changes.append(change)
+        collection.seen = change.version
         self._narrow(collection)
         for subscriber in list(collection.subscribers):
             subscriber(change)

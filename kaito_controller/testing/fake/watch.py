@@ -25,7 +25,7 @@ class Watch:
 
     Args:
         render: brings what is sent into the form that was asked for.
-        revision: the newest version of the whole storage, which bookmarks carry.
+        progress: the version up to which everything is known, which bookmarks carry.
         after: changes up to this version are not sent.
     """
 
@@ -37,7 +37,7 @@ class Watch:
         resource: Resource,
         collection: Collection,
         selection: Selection,
-        revision: Callable[[], int],
+        progress: Callable[[], int],
         after: int,
     ) -> None:
         self.resource = resource
@@ -45,7 +45,7 @@ class Watch:
         self._render = render
         self._clock = clock
         self._selection = selection
-        self._revision = revision
+        self._progress = progress
         self._after = after
         self._pending: deque[Object] = deque()
         self._wake = asyncio.Event()
@@ -74,7 +74,7 @@ class Watch:
 
     def send_bookmark(self, *, initial_events_end: bool = False) -> None:
         """Tell how far this watch is, without an object: unless it is where it began, which the client knows."""
-        version = self._revision()
+        version = self._progress()
         if version <= self._after and not initial_events_end:
             return
         head: Object = {"resourceVersion": str(version)}

@@ -73,6 +73,7 @@ class Watching:
         """A watch with everything that it has to be told at once."""
         now = self.storage.revision
         if initial == "true" or (not version and initial is None):
+            self.storage.read_through(collection)
             watch = new(now)
             for key in collection.keys:
                 if selected.matches(collection.objects[key]):
@@ -87,13 +88,14 @@ class Watching:
         return watch
 
     def _watch(self, target: Target, selected: Selection, form: str, after: int) -> Watch:
+        collection = self.storage.collection(target.kind.group_resource)
         return Watch(
             clock=self.clock,
             render=rendering.event_renderer(target.kind, form, self.clock.now),
             resource=target.resource,
-            collection=self.storage.collection(target.kind.group_resource),
+            collection=collection,
             selection=selected,
-            revision=lambda: self.storage.revision,
+            progress=lambda: self.storage.progress(collection),
             after=after,
         )
 
