@@ -9,7 +9,6 @@ import os
 import shlex
 import ssl
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from signal import SIGKILL
@@ -231,12 +230,10 @@ async def test_a_hung_plugin_is_killed_with_its_children(tmp_path: Path) -> None
     command = program(tmp_path, f"sleep 600 & echo $! > {tmp_path}/child; echo x >> {tmp_path}/asked; wait")
     settings = PluginSettings(api_version=V1, command=str(command))
     plugin = ExecPlugin(settings=settings, clock=RealClock(), run_s=0.5)
-    started = time.monotonic()
     outcomes = await asyncio.gather(*(plugin.credentials() for _ in range(5)), return_exceptions=True)
     assert [str(each) for each in outcomes] == [f"exec plugin {command}: must answer within 0.5 s; it was killed"] * 5
     assert {type(each) for each in outcomes} == {CredentialsError}
     assert runs(tmp_path) == 1
-    assert time.monotonic() - started < 5
     child = int((tmp_path / "child").read_text())
     await until(lambda: not _is_alive(child))
 
