@@ -34,14 +34,14 @@ def test_a_later_write_to_the_same_object_is_remembered_a_minute_of_its_own() ->
     """An object written again moves behind those written since, so what is forgotten first is what is oldest."""
     clock = VirtualClock()
     writes = Writes(clock)
-    writes.note(CONFIG_MAPS, obj(CONFIG_MAPS, "a", "1"))
-    clock.advance(40)
-    writes.note(CONFIG_MAPS, obj(CONFIG_MAPS, "b", "2"))
-    writes.note(CONFIG_MAPS, obj(CONFIG_MAPS, "a", "3"))
-    clock.advance(40)
+    for at, name, version in ((0, "a", "1"), (10, "b", "2"), (50, "a", "3")):
+        clock.advance_to(at)
+        writes.note(CONFIG_MAPS, obj(CONFIG_MAPS, name, version))
+    assert len(writes) == 2
+    clock.advance_to(75)
     writes.note(CONFIG_MAPS, obj(CONFIG_MAPS, "c", "4"))
-    assert len(writes) == 3
-    clock.advance(30)
+    assert len(writes) == 2, "the write to b is over, though one to a came first"
+    clock.advance_to(111)
     writes.note(CONFIG_MAPS, obj(CONFIG_MAPS, "c", "5"))
     assert len(writes) == 1
 

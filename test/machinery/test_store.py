@@ -149,6 +149,8 @@ def test_a_list_tells_deletions_first_and_leaves_out_what_is_the_same() -> None:
         (Change.UPDATED, "default/c", False),
     ]
     assert store.resource_version == "9"
+    [restored] = store.replace([config_map("d", "7"), config_map("b", "2", uid="restored"), recreated], "10")
+    assert (restored.change, restored.old) == (Change.UPDATED, config_map("b", "2")), "versions may come again"
 
 
 @pytest.mark.scenario("ST5")

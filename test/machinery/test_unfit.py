@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
@@ -216,6 +216,8 @@ async def test_a_claim_that_cannot_be_read_stops_no_other(clock: VirtualClock, c
         await clock.sleep(600)
         assert len(stage.server.requests) - made <= CALM
         assert stage.reported("NodeClaim") == 1
+        failed = {"controller": "nodeclaim.lifecycle"}
+        assert stage.metrics.registry.get_sample_value("controller_runtime_reconcile_errors_total", failed) == 0
         [note] = stage.told("odd")
         assert note.startswith("spec.")
         assert "The node provisioner passes it over until it is corrected" in note
@@ -233,7 +235,11 @@ async def test_a_claim_that_cannot_be_read_keeps_its_machine_and_no_others(clock
         await clock.sleep(5)
         assert {machine.claim_name for machine in stage.cloud.instances.values()} == {"odd", "gone"}
         stage.spoil(NODE_CLAIMS, "odd", lambda obj: {**obj, "status": ["Launched"]})
+        # A machine that somebody tagged by hand is told by its claim's name and provider ID alone.
+        uid, machine = next(item for item in stage.cloud.instances.items() if item[1].claim_name == "odd")
+        stage.cloud.instances[uid] = evolve(machine, claim_uid="")
         stage.server.storage.remove("nodeclaims.karpenter.sh", "gone")
         await clock.sleep(600)
         living = {machine.claim_name for machine in stage.cloud.instances.values() if not machine.deleting}
         assert living == {"odd"}
+        assert not any(each.deleting and each.claim_name == "odd" for each in stage.cloud.instances.values())
