@@ -21,7 +21,7 @@ from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.runnables import Runnable
+from kaito_controller.machinery.parts import Runnable
 from kaito_controller.providers.protocol import KAITO_NODE_CLASS, CloudProvider
 from kaito_controller.workloads.runtimes.parameters import RuntimeParameterError, resolve_parameters
 

@@ -9,7 +9,8 @@ from contextlib import suppress
 
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.heartbeat import die
-from kaito_controller.machinery.leaderelection import Callbacks, LeaderElector, LeadershipLostError
+from kaito_controller.machinery.leaderelection import LeaderElector
+from kaito_controller.machinery.leadership import Callbacks, LeadershipLostError
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.transport import Transport
 

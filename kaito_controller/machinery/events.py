@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
-from datetime import UTC
 from itertools import count
 from random import Random
 from typing import Final, Literal
@@ -17,12 +16,11 @@ from typing import Final, Literal
 from attrs import define, field
 
 from kaito_controller.kube.core import EVENTS
-from kaito_controller.kube.metadata import Object, resource_version, uid
-from kaito_controller.kube.metadata import name as name_of
-from kaito_controller.kube.metadata import namespace as namespace_of
+from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, is_already_exists, is_not_found
+from kaito_controller.machinery.event_object import ACTION_LIMIT, NOTE_LIMIT, Reporter, cut, identity
 from kaito_controller.machinery.event_series import (
     COMBINED,
     SERIES_END_S,
@@ -33,13 +31,10 @@ from kaito_controller.machinery.event_series import (
 )
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.timestamps import micro_time
 
 EventType = Literal["Normal", "Warning"]
 
-# Bounds of events.k8s.io/v1 in bytes (pkg/apis/core/validation/events.go upstream).
-NOTE_LIMIT: Final = 1024
-INSTANCE_LIMIT: Final = 128
-ACTION_LIMIT: Final = 128
 # client-go: 12 tries, 10 s apart, of an event that the server did not take because it could not be reached (EV4).
 TRIES: Final = 12
 RETRY_S: Final = 10.0
@@ -86,12 +81,12 @@ class EventRecorder:
         """
         try:
             happening = Happening(
-                regarding=_identity(regarding),
-                related=_identity(related) if related is not None else (),
+                regarding=identity(regarding),
+                related=identity(related) if related is not None else (),
                 type=type_,
                 reason=reason,
-                action=_cut(action or reason, ACTION_LIMIT),
-                note=_cut(note, NOTE_LIMIT),
+                action=cut(action or reason, ACTION_LIMIT),
+                note=cut(note, NOTE_LIMIT),
             )
             self._record(happening, regarding, related)
         except Exception:
@@ -125,7 +120,7 @@ class EventRecorder:
     def _record(self, happening: Happening, regarding: Object, related: Object | None) -> None:
         now = self.clock.monotonic()
         common = self._correlator.combined(happening, now)
-        series = self._correlator.again(common or happening, now, self._micro_time())
+        series = self._correlator.again(common or happening, now, micro_time(self.clock.now()))
         if series is not None:
             self._count("counted")
             # Two make a series, and the server is told so; of the others it hears when the series is tended (EV5).
@@ -136,7 +131,7 @@ class EventRecorder:
         elif self._is_closed or len(self._queue) >= QUEUE_LIMIT:
             self._count("dropped")
         else:
-            note = _cut(COMBINED + happening.note, NOTE_LIMIT) if common else happening.note
+            note = cut(COMBINED + happening.note, NOTE_LIMIT) if common else happening.note
             event = self._event(happening, note, regarding, related)
             series = Series(
                 happening=common or happening, event=event, last_at=now, last_time=event["eventTime"], is_queued=True
@@ -223,30 +218,10 @@ class EventRecorder:
         series.is_created = True
 
     def _event(self, happening: Happening, note: str, regarding: Object, related: Object | None) -> Object:
-        """The event as events.k8s.io/v1 wants it; one of a cluster-scoped object lives in namespace default (EV6)."""
-        name = name_of(regarding)
-        event: Object = {
-            "apiVersion": EVENTS.api_version,
-            "kind": EVENTS.kind,
-            "metadata": {
-                "name": f"{name[:200]}.{self._stamp():x}",
-                "namespace": namespace_of(regarding) or "default",
-            },
-            "eventTime": self._micro_time(),
-            "reportingController": self.controller,
-            "reportingInstance": _cut(self.instance, INSTANCE_LIMIT),
-            "action": happening.action,
-            "reason": happening.reason,
-            "type": happening.type,
-            "note": note,
-            "regarding": _reference(regarding),
-        }
-        if related is not None:
-            event["related"] = _reference(related)
-        return event
-
-    def _micro_time(self) -> str:
-        return self.clock.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        reporter = Reporter(controller=self.controller, instance=self.instance)
+        return reporter.event(
+            happening, note, regarding, related, stamp=self._stamp(), time=micro_time(self.clock.now())
+        )
 
     def _stamp(self) -> int:
         """Nanoseconds since 1970, each later than the last, for names that sort by time.
@@ -259,25 +234,3 @@ class EventRecorder:
 
     def _count(self, outcome: str) -> None:
         self.metrics.events.labels(outcome).inc()
-
-
-def _identity(obj: Object) -> tuple[str, ...]:
-    """Which object it is. Not in which version, or each change of the object would begin a new series."""
-    return (str(obj.get("kind", "")), namespace_of(obj), name_of(obj), uid(obj))
-
-
-def _reference(obj: Object) -> Object:
-    parts = {
-        "apiVersion": obj.get("apiVersion", ""),
-        "kind": obj.get("kind", ""),
-        "namespace": namespace_of(obj),
-        "name": name_of(obj),
-        "uid": uid(obj),
-        "resourceVersion": resource_version(obj),
-    }
-    return {part: value for part, value in parts.items() if value}
-
-
-def _cut(text: str, limit: int) -> str:
-    """The text in at most so many bytes of UTF-8, as the server counts them."""
-    return text.encode()[:limit].decode(errors="ignore") if len(text) * 4 > limit else text

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from attrs import frozen
 
 from kaito_controller.kube.core import LEASES
 from kaito_controller.kube.metadata import Object, resource_version
+from kaito_controller.machinery.timestamps import micro_time
 
 
 @frozen(kw_only=True)
@@ -69,11 +70,6 @@ def duration_s(lease: Object | None, default: float) -> float:
 def is_same_record(one: Object | None, other: Object | None) -> bool:
     """Whether nothing that a holder writes differs; labels or managed fields are no renewal."""
     return one is not None and other is not None and _spec(one) == _spec(other)
-
-
-def micro_time(now: datetime) -> str:
-    """A time as the API server writes MicroTime."""
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _spec(lease: Object | None) -> Mapping[str, Any]:

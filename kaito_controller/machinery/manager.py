@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 
 from kaito_controller.machinery import healthz
 from kaito_controller.machinery.cache import SYNC_TIMEOUT_S, Cache
@@ -14,7 +14,8 @@ from kaito_controller.machinery.healthz import Check
 from kaito_controller.machinery.heartbeat import Heartbeat, Watchdog, die
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.runnables import Grace, Runnable, RunnableGroup
+from kaito_controller.machinery.parts import Election, Runnable, Server, WarmsUp
+from kaito_controller.machinery.runnables import Grace, RunnableGroup
 
 GRACE_S: Final = 30.0
 CLEAN_UP_S: Final = 2.0
@@ -25,44 +26,6 @@ FLUSH_S: Final = 2.0
 Address = tuple[str, int]
 
 log = logger(__name__)
-
-
-@runtime_checkable
-class WarmsUp(Protocol):
-    """A part that needs the lead to run, and can prepare while another one has it (CT13)."""
-
-    @property
-    def warms_up(self) -> bool:
-        """Whether it wants to."""
-        ...
-
-    async def warm_up(self, stop: asyncio.Event) -> None:
-        """Prepare, until asked to stop."""
-        ...
-
-
-class Election(Protocol):
-    """How this process comes to lead; `ElectionThread` is one."""
-
-    async def acquire(self) -> None:
-        """Return once this process leads."""
-        ...
-
-    async def release(self) -> None:
-        """Stop to contend, and let another one lead."""
-        ...
-
-
-class Server(Protocol):
-    """Something that listens as long as the operator runs."""
-
-    async def start(self) -> int:
-        """Listen, and return the port."""
-        ...
-
-    async def stop(self) -> None:
-        """Stop listening."""
-        ...
 
 
 class GraceExceededError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.log import logger
@@ -13,24 +13,6 @@ CUT_OFF_S: Final = 5.0
 """How long a part that was cut off may take to notice."""
 
 log = logger(__name__)
-
-
-class Runnable(Protocol):
-    """Something that runs as long as the operator does."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in messages."""
-        ...
-
-    @property
-    def needs_leader(self) -> bool:
-        """Whether it may only run while this process leads."""
-        ...
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run until asked to stop, then finish what is begun. An exception stops the operator."""
-        ...
 
 
 class Grace:

@@ -18,7 +18,8 @@ from kaito_controller.machinery.create_or_update import Outcome, create_or_patch
 from kaito_controller.machinery.errors import ApiError, is_already_exists, is_conflict, is_invalid, is_not_found
 from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.finalizers import FinalizeError, FinalizerSet
-from kaito_controller.machinery.leaderelection import Durations, LeaderElector
+from kaito_controller.machinery.leaderelection import LeaderElector
+from kaito_controller.machinery.leadership import Durations
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.patch import patch_from
 from kaito_controller.machinery.retry import Steps, retry_on_conflict

@@ -14,7 +14,8 @@ from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.election import ElectionThread
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.machinery.fence import FencedError, FencedTransport
-from kaito_controller.machinery.leaderelection import Durations, LeaderElector
+from kaito_controller.machinery.leaderelection import LeaderElector
+from kaito_controller.machinery.leadership import Durations
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.transport import ScriptedTransport
 

@@ -15,7 +15,8 @@ from attrs import define, field, frozen
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.leaderelection import Callbacks, Durations, LeaderElector, LeadershipLostError
+from kaito_controller.machinery.leaderelection import LeaderElector
+from kaito_controller.machinery.leadership import Callbacks, Durations, LeadershipLostError
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.loopback import listening, status, write_kubeconfig
