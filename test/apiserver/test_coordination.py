@@ -7,6 +7,7 @@ import pytest
 from kaito_controller.kube.core import EVENTS, LEASES, SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS
 from kaito_controller.kube.metadata import Object, resource_version
 from kaito_controller.machinery.errors import ApiError, is_already_exists, is_conflict, is_invalid, is_not_found
+from kaito_controller.testing.fake.core_events import CORE_EVENTS
 from kaito_controller.testing.fake.reviews import User
 from kaito_controller.testing.fake.stage import World, everywhere
 
@@ -118,6 +119,26 @@ async def test_events_are_selected(world: World) -> None:
     for selector in ("reason=Tested", "type=Normal", "regarding.name=p,reason!=Other"):
         found = await world.client.list(EVENTS, world.namespace, field_selector=selector)
         assert [item["metadata"]["name"] for item in found] == ["e"], selector
+
+
+@everywhere
+async def test_events_by_their_older_names(world: World) -> None:
+    """The core group shows the same events, at the same versions, under the names that kubectl knows."""
+    client = world.client
+    version = (await client.list_page(CORE_EVENTS, world.namespace)).resource_version
+    made = await client.create(EVENTS, event(world, "e"))
+    core = await client.get(CORE_EVENTS, "e", world.namespace)
+    assert (core["message"], core["involvedObject"], core["reportingComponent"]) == (
+        made["note"],
+        made["regarding"],
+        made["reportingController"],
+    )
+    assert resource_version(core) == resource_version(made)
+    assert await client.list(CORE_EVENTS, world.namespace, field_selector="involvedObject.name=p") == [core]
+    assert (await client.merge_patch(CORE_EVENTS, "e", world.namespace, {"message": "other"}))["message"] == "other"
+    assert (await client.get(EVENTS, "e", world.namespace))["note"] == "other"
+    async with world.watch(CORE_EVENTS, resourceVersion=version) as watcher:
+        assert (await watcher.next())["object"] == core
 
 
 @everywhere

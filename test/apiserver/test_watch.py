@@ -152,6 +152,19 @@ async def test_too_old(world: World) -> None:
 
 @pytest.mark.scenario("RF23")
 @everywhere
+async def test_more_than_a_hundred_fresh_changes(world: World) -> None:
+    """What happened in the last 75 s can all be watched from, also when it is more than the usual hundred changes."""
+    client = world.client
+    made = await client.create(CONFIG_MAPS, config_map(world, "a"))
+    for number in range(150):
+        await client.merge_patch(CONFIG_MAPS, "a", world.namespace, {"data": {"a": str(number + 2)}})
+    async with world.watch(CONFIG_MAPS, resourceVersion=resource_version(made)) as watcher:
+        events = await watcher.take(150)
+    assert [event["object"]["data"]["a"] for event in events] == [str(number + 2) for number in range(150)]
+
+
+@pytest.mark.scenario("RF23")
+@everywhere
 async def test_a_bookmark_before_the_end(world: World) -> None:
     """Two seconds before its deadline a watch gets a bookmark, of its kind and with nothing but a version; then EOF."""
     made = await world.client.create(CONFIG_MAPS, config_map(world, "a"))

@@ -39,6 +39,8 @@ def decoded(target: Target, body: Any, *, nulls: bool = False) -> Object:
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     whole = body | {"apiVersion": wanted[0], "kind": wanted[1], "metadata": head}
+    if target.kind.stored:
+        return target.kind.stored(whole)
     return schema.filled(target.kind.schema, whole, nulls=nulls) if target.kind.schema else whole
 
 

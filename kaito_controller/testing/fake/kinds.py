@@ -10,6 +10,8 @@ from attrs import define, evolve, field, frozen
 from kaito_controller.kube import core
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
+from kaito_controller.testing.fake import core_events
+from kaito_controller.testing.fake.core_events import CORE_EVENTS
 
 SPEC = ("spec",)
 EVERYTHING = ("",)
@@ -36,6 +38,9 @@ class Kind:
         initial: fills in what the server decides when it creates an object.
         schema: the OpenAPI schema of a custom kind; None takes everything as it comes.
         columns: the additional printer columns of a custom kind.
+        collection: the name of its collection in the storage, when that is another kind's.
+        shown: makes a stored object one of this kind; None when they are the same but for their version.
+        stored: the other way.
         closing: whether its definition is being deleted, so that nothing new is created.
     """
 
@@ -56,10 +61,15 @@ class Kind:
     schema: Mapping[str, Any] | None = None
     columns: Sequence[Mapping[str, Any]] = ()
     closing: bool = False
+    collection: str = ""
+    shown: Callable[[Object], Object] | None = None
+    stored: Callable[[Object], Object] | None = None
 
     @property
     def group_resource(self) -> str:
         """The name of its collection in the storage, one for all versions: `leases.coordination.k8s.io`."""
+        if self.collection:
+            return self.collection
         return f"{self.resource.plural}.{self.resource.group}" if self.resource.group else self.resource.plural
 
     @property
@@ -227,6 +237,16 @@ BUILT_IN: tuple[Kind, ...] = (
     _built_in(core.CONTROLLER_REVISIONS),
     _built_in(core.JOBS, subresources=("status",), generation=SPEC),
     _built_in(core.EVENTS, "ev", fields=_EVENT_FIELDS, create_on_update=True, defaults=_event_defaults),
+    _built_in(
+        CORE_EVENTS,
+        "ev",
+        fields=core_events.FIELDS,
+        create_on_update=True,
+        defaults=_event_defaults,
+        collection="events.events.k8s.io",
+        shown=core_events.shown,
+        stored=core_events.stored,
+    ),
     _built_in(core.LEASES, unconditional=False, create_on_update=True),
     _built_in(core.POD_DISRUPTION_BUDGETS, "pdb", subresources=("status",), generation=SPEC),
     _built_in(core.VOLUME_ATTACHMENTS, **_STATUS),

@@ -51,10 +51,11 @@ def difference(shape: Shape, old: Any, new: Any) -> Difference:
 
 
 def _compare(shape: Shape, old: Any, new: Any, path: Path, found: Difference) -> None:
+    if old == new:
+        return
     shape = shape.of(new if isinstance(new, list | dict) else old)
     if shape.form == "leaf" or not _comparable(shape, old, new):
-        if old != new:
-            found.modified.add(path)
+        found.modified.add(path)
         return
     before = {element: (inner, item) for element, inner, item, _ in _parts(shape, old)}
     after = {element: (inner, item) for element, inner, item, _ in _parts(shape, new)}

@@ -44,7 +44,12 @@ def rendered(kind: Kind, form: str, obj: Object, now: datetime) -> Object:
         return {"kind": _PARTIAL, "apiVersion": _META, "metadata": obj["metadata"]}
     if form == _TABLE:
         return _table(kind, [obj], {"resourceVersion": obj["metadata"]["resourceVersion"]}, now)
-    return obj | {"apiVersion": kind.resource.api_version}
+    return shown(kind, obj)
+
+
+def shown(kind: Kind, obj: Object) -> Object:
+    """A stored object as its kind shows it."""
+    return kind.shown(obj) if kind.shown else obj | {"apiVersion": kind.resource.api_version}
 
 
 def rendered_list(kind: Kind, form: str, items: list[Object], head: Object, now: datetime) -> Object:
@@ -55,9 +60,8 @@ def rendered_list(kind: Kind, form: str, items: list[Object], head: Object, now:
         parts = [rendered(kind, form, item, now) for item in items]
         return {"kind": f"{_PARTIAL}List", "apiVersion": _META, "metadata": head, "items": parts}
     resource = kind.resource
-    if kind.custom:
-        items = [item | {"apiVersion": resource.api_version} for item in items]
-    else:
+    items = [shown(kind, item) for item in items]
+    if not kind.custom:
         items = [{key: part for key, part in item.items() if key not in {"apiVersion", "kind"}} for item in items]
     return {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": head, "items": items}
 

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from kaito_controller.kube import core
 from kaito_controller.kube.metadata import Object, is_deleting
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.testing.fake import decoding, merging, ownership, patches, preparing, shapes, status
+from kaito_controller.testing.fake import decoding, merging, ownership, patches, preparing, rendering, shapes, status
 from kaito_controller.testing.fake.ownership import Manager, Ownership
 from kaito_controller.testing.fake.request import Request
 from kaito_controller.testing.fake.routes import Target
@@ -75,7 +75,7 @@ class Writing:
         old = self._objects(target).get(target.key)
         if old is None:
             raise status.not_found(target.resource.group, target.resource.plural, target.name)
-        new = decoding.decoded(target, change(old))
+        new = decoding.decoded(target, change(rendering.shown(target.kind, old)))
         decoding.check_name(target, new)
         preparing.check_same_uid(target, old, new["metadata"])
         return self.replace(target, old, new, request), False
