@@ -168,8 +168,10 @@ class Cache:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def written(self, resource: Resource, obj: Object) -> None:
-        """Remember what a write of our own answered with, so that older reads can be told."""
+        """Remember what a write of our own answered with, so that older reads and lost deletions can be told."""
         self._writes.note(resource, obj)
+        for informer in self._by_resource.get(resource, ()):
+            informer.expect(obj)
 
     def is_stale(self, resource: Resource, key: str) -> bool:
         """Whether a cached read of this object would be older than our own last write to it (EX5)."""

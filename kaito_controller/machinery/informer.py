@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import cast
 
-from kaito_controller.kube.metadata import Object, key, resource_version
+from kaito_controller.kube.metadata import Object, key, namespace, resource_version
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
@@ -21,6 +21,7 @@ from kaito_controller.machinery.resync import Resync
 from kaito_controller.machinery.store import IndexFunction, Store, is_same
 from kaito_controller.machinery.transform import Transform, strip, transformed
 from kaito_controller.machinery.unfit import DATA_ERRORS, UnfitObjects
+from kaito_controller.machinery.unseen import Unseen
 
 __all__ = ["Informer", "Registration"]
 
@@ -69,6 +70,7 @@ class Informer:
         self._unfit = unfit or UnfitObjects(metrics)
         self._detector = detector(clock, resource.kind)
         self.store = Store(self._unindexed, self._detector)
+        self._unseen = Unseen(self.store)
         self._resync = Resync(clock, self.store, resync_s)
         self._registrations: list[Registration] = []
         self._synced = asyncio.Event()
@@ -181,6 +183,15 @@ class Informer:
             self._registrations.remove(registration)
             self._resync.strike(registration)
 
+    def expect(self, obj: Object) -> None:
+        """For the cache: a write of our own answered with this, so a list without it tells of a deletion."""
+        foreign = self.namespace is not None and self.namespace != namespace(obj)
+        if foreign or self._is_filtered or not self._synced.is_set():
+            return
+        lost = self._unseen.note(obj)
+        if lost is not None:
+            self._publish(_lost(lost))
+
     def replace(self, objects: Sequence[Object], version: str) -> None:
         """For the reflector: these are all objects."""
         # A handler that comes while the others are told finds everything in the store already.
@@ -189,7 +200,7 @@ class Informer:
         events = self.store.replace(
             [obj for obj in kept if obj is not None], version, initial=not self._synced.is_set()
         )
-        for event in events:
+        for event in (*events, *map(_lost, self._unseen.vanished())):
             for registration in registrations:
                 registration.tell(event)
         self._mark_synced()
@@ -197,6 +208,7 @@ class Informer:
 
     def changed(self, obj: Object) -> None:
         """For the reflector: added or modified."""
+        self._unseen.shown(key(obj))
         kept = self._transformed(obj)
         if kept is None:
             self.store.advance(resource_version(obj))
@@ -209,6 +221,7 @@ class Informer:
 
     def deleted(self, obj: Object) -> None:
         """For the reflector: gone. The deletion is told even if its last state is rejected, with the one before."""
+        self._unseen.shown(key(obj))
         last = self._transformed(obj)
         event = self.store.remove(last) if last is not None else self.store.forget(key(obj), resource_version(obj))
         if event is not None:
@@ -279,6 +292,10 @@ class Informer:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(registration.stop() for registration in tuple(self._registrations)))
         self._is_running = False
+
+
+def _lost(obj: Object) -> Event:
+    return Event(change=Change.DELETED, object=obj, final_state_unknown=True)
 
 
 def _text(error: BaseException) -> str:
