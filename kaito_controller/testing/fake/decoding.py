@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kaito_controller.kube.core import EVENTS, LEASES
@@ -65,9 +65,9 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def check(target: Target, obj: Object) -> None:
-    """Refuse an object whose name or content is not allowed (422)."""
-    wrong: list[Cause] = []
+def check(target: Target, obj: Object, causes: Iterable[Cause] = ()) -> None:
+    """Refuse an object whose name or content is not allowed, with further causes that are known (422)."""
+    wrong = list(causes)
     if not re.fullmatch(_SUBDOMAIN, target.name):
         message = f'Invalid value: "{target.name}": a lowercase RFC 1123 subdomain is needed, such as example.com'
         wrong.append(Cause(field="metadata.name", reason="FieldValueInvalid", message=message))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Iterator
 from datetime import datetime
 
 from kaito_controller.kube.core import NAMESPACES
@@ -63,7 +64,6 @@ def updated(target: Target, old: Object, body: Object) -> Object:
         obj = _without(obj, "status") | ({"status": old["status"]} if "status" in old else {})
     if _counts(target.kind, old, obj):
         head["generation"] = generation(old) + 1
-    _check_finalizers(target, old, obj)
     return obj
 
 
@@ -173,7 +173,8 @@ def _counts(kind: Kind, old: Object, new: Object) -> bool:
     return False
 
 
-def _check_finalizers(target: Target, old: Object, new: Object) -> None:
+def added_finalizers(old: Object, new: Object) -> Iterator[Cause]:
+    """What is wrong with an update of an object that is being deleted: it may lose finalizers, and gain none."""
     if deletion_timestamp(old) is None:
         return
     added = sorted(set(finalizers(new)) - set(finalizers(old)))
@@ -183,7 +184,7 @@ def _check_finalizers(target: Target, old: Object, new: Object) -> None:
             "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers"
             f" []string{{{listed}}}"
         )
-        raise _invalid(target, Cause(field="metadata.finalizers", reason="FieldValueForbidden", message=message))
+        yield Cause(field="metadata.finalizers", reason="FieldValueForbidden", message=message)
 
 
 def _without(obj: Object, *keys: str) -> Object:

@@ -150,7 +150,7 @@ class Writing:
         """What would be stored, after everything that can be wrong with it was checked."""
         preparing.check_version(target, old, body["metadata"])
         new = preparing.updated(target, old, body)
-        decoding.check(target, new)
+        decoding.check(target, new, preparing.added_finalizers(old, new))
         return new
 
     def _replace(self, target: Target, old: Object, new: Object, request: Request) -> Object:
