@@ -92,8 +92,8 @@ class World(ABC):
             self._check_pace()
         finally:
             self.trace.note("actor", "the end")
-            await self.stop()
             await self._end()
+            await self.stop()
         self.look()
         await self._check_leaks()
 
