@@ -29,8 +29,16 @@ NAMESPACES_AT_FIRST = ("default", "kube-node-lease", "kube-public", "kube-system
 class FakeServer:
     """An API server that keeps its objects in memory and behaves as kube-apiserver 1.37 does, as far as it is told.
 
-    Every kind of `kube.core` is served from the start; `serve` adds custom ones. `requests` is the log of what was
-    asked, in order. Objects handed out by the seed helpers are the stored ones: read only.
+    Every kind of `kube.core` is served from the start; a CustomResourceDefinition that a client creates adds its own,
+    and `serve` adds one without any. `requests` is the log of what was asked, in order; `users` tells who is known and
+    may do what. Objects handed out by the seed helpers are the stored ones: read only.
+
+    Not there: controllers (nothing is garbage collected, scheduled or run), CEL rules, admission but for namespaces,
+    RBAC on requests, and most defaults and checks of the built-in kinds.
+
+    Args:
+        notifies: whether watch caches hear of the progress of all of etcd, as where kubeadm set it up, or of their own
+            changes only. A bookmark is sent only when it tells more than the version its watch began at.
     """
 
     def __init__(self, clock: Clock, rng: random.Random | None = None, *, notifies: bool = True) -> None:
