@@ -200,6 +200,9 @@ class Informer:
         events = self.store.replace(
             [obj for obj in kept if obj is not None], version, initial=not self._synced.is_set()
         )
+        for event in events:
+            if event.change is Change.DELETED:
+                self._unseen.ended(event.object)
         for event in (*events, *map(_lost, self._unseen.vanished())):
             for registration in registrations:
                 registration.tell(event)
@@ -221,7 +224,7 @@ class Informer:
 
     def deleted(self, obj: Object) -> None:
         """For the reflector: gone. The deletion is told even if its last state is rejected, with the one before."""
-        self._unseen.shown(key(obj))
+        self._unseen.ended(obj)
         last = self._transformed(obj)
         event = self.store.remove(last) if last is not None else self.store.forget(key(obj), resource_version(obj))
         if event is not None:

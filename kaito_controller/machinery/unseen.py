@@ -3,15 +3,23 @@
 Made by us, deleted by somebody else, and then a list instead of a watch: neither state is ever shown, so no event would
 tell the controller that its child is missing, and nothing would make it look again. That deletion is told here, as
 client-go tells of a key that was queued but never stored (FQ3).
+
+An answer that arrives after the watch has shown the object come and go tells nothing: which UIDs have gone lately is
+remembered. Nor does one to a write that ended the object, by its last finalizer.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
-from kaito_controller.kube.metadata import Object, key, resource_version
+from kaito_controller.kube.metadata import Object, is_deleting, key, resource_version, uid
 from kaito_controller.machinery.resource_version import is_comparable, is_older
 from kaito_controller.machinery.store import Store
+
+REMEMBERED: Final = 1024
+"""UIDs kept of what has gone; an answer is late by milliseconds."""
 
 
 class Unseen:
@@ -20,6 +28,7 @@ class Unseen:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._objects: dict[str, Object] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -28,6 +37,8 @@ class Unseen:
         """Take the answer to a write; returned if the store is past it already without the object."""
         name = key(obj)
         if name in self._store or not is_comparable(resource_version(obj)):
+            return None
+        if is_deleting(obj) or uid(obj) in self._gone:
             return None
         if self._is_passed(obj):
             return obj
@@ -38,6 +49,13 @@ class Unseen:
         """An event has told of the object."""
         if self._objects:
             self._objects.pop(name, None)
+
+    def ended(self, obj: Object) -> None:
+        """An event has told that the object is gone."""
+        self.shown(key(obj))
+        self._gone[uid(obj)] = None
+        if len(self._gone) > REMEMBERED:
+            self._gone.popitem(last=False)
 
     def vanished(self) -> Sequence[Object]:
         """After a list: the objects that it is past and does not have."""

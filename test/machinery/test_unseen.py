@@ -76,3 +76,32 @@ async def test_who_would_not_show_it_tells_nothing(clock: VirtualClock, question
     cache.written(CONFIG_MAPS, obj(CONFIG_MAPS, "made", "11"))
     informer.replace([], "13")
     assert told == []
+
+
+@pytest.mark.scenario("FQ3")
+@pytest.mark.parametrize("by_list", [True, False])
+@virtual_time
+async def test_an_answer_that_comes_after_the_whole_life_tells_nothing(clock: VirtualClock, by_list: bool) -> None:
+    """The watch has shown the object come and go before the create's answer arrived: there is no second deletion."""
+    cache, informer, told = watched(clock)
+    made = obj(CONFIG_MAPS, "made", "11")
+    informer.changed(made)
+    if by_list:
+        informer.replace([], "13")
+    else:
+        informer.deleted(obj(CONFIG_MAPS, "made", "12"))
+    cache.written(CONFIG_MAPS, made)
+    informer.replace([], "14")
+    assert [event.change for event in told] == [Change.ADDED, Change.DELETED]
+
+
+@pytest.mark.scenario("FQ3")
+@virtual_time
+async def test_the_write_that_ends_an_object_announces_none(clock: VirtualClock) -> None:
+    """Taking the last finalizer off answers with the object as it was: that it is gone is no news to anybody."""
+    cache, informer, told = watched(clock)
+    ended = obj(CONFIG_MAPS, "made", "12")
+    ended["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    cache.written(CONFIG_MAPS, ended)
+    informer.replace([], "14")
+    assert told == []
