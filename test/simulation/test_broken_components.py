@@ -26,7 +26,7 @@ from kaito_controller.machinery.waiting import Entry
 from kaito_controller.machinery.worker import Worker
 from kaito_controller.machinery.workqueue import WorkQueue
 from kaito_controller.testing.fake.request import Request
-from kaito_controller.testing.simulation.network import Call, Link
+from kaito_controller.testing.simulation.link import Call, Link
 from kaito_controller.testing.simulation.playing import play, quiet
 
 WITHIN = 150

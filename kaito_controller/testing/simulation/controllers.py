@@ -15,8 +15,8 @@ from kaito_controller.machinery.manager import GraceExceededError, Manager
 from kaito_controller.machinery.source import Watch, enqueue_self
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.simulation.history import History
+from kaito_controller.testing.simulation.link import Link
 from kaito_controller.testing.simulation.loop import SimulationLoop, context_of
-from kaito_controller.testing.simulation.network import Link
 from kaito_controller.testing.simulation.reconciling import (
     OWNER,
     WIDGETS,
@@ -124,7 +124,7 @@ class ControllerWorld(World):
         """One process of the operator, which the kubelet starts again whenever it ends by itself."""
         stop = self._stop
         while not stop.is_set():
-            self._link = self.network.link(process)
+            self._link = Link(self.network, process)
             client = Client(self._link)
             cache = Cache(client, self.clock, rng=self.draws(f"cache {process}"))
             cache.informer(CONFIG_MAPS).add_index(OWNER, owners)

@@ -15,8 +15,8 @@ from kaito_controller.machinery.leadership import Callbacks, Durations, Leadersh
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.leases import SkewedClock
 from kaito_controller.testing.simulation.faults import Fault
+from kaito_controller.testing.simulation.link import Link
 from kaito_controller.testing.simulation.loop import SimulationLoop, context_of
-from kaito_controller.testing.simulation.network import Link
 from kaito_controller.testing.simulation.trace import Violation
 from kaito_controller.testing.simulation.world import World
 
@@ -120,7 +120,7 @@ class ElectionWorld(World):
         rng = self.rng
         name = f"process-{number}"
         clock = SkewedClock(clock=self.clock, offset_s=rng.choice((0.0, -86400.0, 3600.0)), rate=rng.choice(DRIFTS))
-        contender = _Contender(name, clock, self.network.link(name))
+        contender = _Contender(name, clock, Link(self.network, name))
         contender.link.cut = lambda: contender.is_cut
         return contender
 

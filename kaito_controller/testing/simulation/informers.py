@@ -15,6 +15,7 @@ from kaito_controller.machinery.event import AsyncHandler, Event, Handler
 from kaito_controller.machinery.informer import Informer, Registration
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.simulation.history import History
+from kaito_controller.testing.simulation.link import Link
 from kaito_controller.testing.simulation.loop import SimulationLoop
 from kaito_controller.testing.simulation.population import NAMESPACES, Population
 from kaito_controller.testing.simulation.trace import Violation
@@ -110,7 +111,7 @@ class InformerWorld(World):
 
         informer = Informer(
             CONFIG_MAPS,
-            Client(self.network.link("")),
+            Client(Link(self.network, "")),
             self.clock,
             namespace=space,
             label_selector=f"app={app}" if app else "",

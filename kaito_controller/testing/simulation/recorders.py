@@ -10,6 +10,7 @@ from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.events import QUEUE_LIMIT, EventRecorder
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.simulation.faults import CALL, Fault
+from kaito_controller.testing.simulation.link import Link
 from kaito_controller.testing.simulation.loop import SimulationLoop
 from kaito_controller.testing.simulation.trace import Violation
 from kaito_controller.testing.simulation.world import World
@@ -29,7 +30,7 @@ class RecorderWorld(World):
     def __init__(self, seed: int, clock: VirtualClock, loop: SimulationLoop) -> None:
         super().__init__(seed, clock, loop)
         self.recorder = EventRecorder(
-            client=Client(self.network.link("")),
+            client=Client(Link(self.network, "")),
             clock=clock,
             rng=self.draws("recorder"),
             metrics=self.metrics,
