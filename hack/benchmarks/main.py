@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks import workspace, workspaces
+from benchmarks.machinery import benchmark as machinery_benchmark
 
 
 class Benchmark(Protocol):
@@ -30,7 +31,11 @@ class Benchmark(Protocol):
         ...
 
 
-BENCHMARKS: Mapping[str, Benchmark] = {"workspace": workspace, "workspaces": workspaces}
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "machinery": machinery_benchmark,
+    "workspace": workspace,
+    "workspaces": workspaces,
+}
 
 
 def machine() -> dict[str, Any]:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -73,10 +74,14 @@ func follow(arguments []string) error {
 			queue.Done(key)
 		}
 	}()
-	started := time.Now()
+	started, used := time.Now(), processorSeconds()
 	go informer.RunWithContext(context.Background())
 	await(&told, *pods)
-	if err := say(map[string]any{"synced_s": time.Since(started).Seconds(), "objects": len(informer.GetStore().ListKeys())}); err != nil {
+	if err := say(map[string]any{
+		"synced_s": time.Since(started).Seconds(),
+		"cpu_s":    processorSeconds() - used,
+		"objects":  len(informer.GetStore().ListKeys()),
+	}); err != nil {
 		return err
 	}
 	lines := bufio.NewScanner(os.Stdin)
@@ -98,6 +103,15 @@ func follow(arguments []string) error {
 		}
 	}
 	return lines.Err()
+}
+
+// processorSeconds is what the process has used of all cores.
+func processorSeconds() float64 {
+	var usage syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
 }
 
 // await looks every half millisecond, which costs less than a signal at every event would.

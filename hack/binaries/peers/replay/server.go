@@ -199,9 +199,16 @@ func (s *server) surroundings(answer http.ResponseWriter, request *http.Request,
 	case request.URL.Path == "/api":
 		fmt.Fprintln(answer, `{"kind":"APIVersions","versions":["v1"]}`)
 	case request.URL.Path == "/apis":
-		fmt.Fprintln(answer, `{"kind":"APIGroupList","apiVersion":"v1","groups":[]}`)
+		fmt.Fprintln(answer, `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"apiextensions.k8s.io",`+
+			`"versions":[{"groupVersion":"apiextensions.k8s.io/v1","version":"v1"}],`+
+			`"preferredVersion":{"groupVersion":"apiextensions.k8s.io/v1","version":"v1"}}]}`)
+	case request.URL.Path == "/apis/apiextensions.k8s.io/v1":
+		fmt.Fprintln(answer, `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"apiextensions.k8s.io/v1","resources":[`+
+			`{"name":"customresourcedefinitions","singularName":"customresourcedefinition","namespaced":false,`+
+			`"kind":"CustomResourceDefinition","verbs":["get","list","watch"]}]}`)
 	case request.URL.Path == "/api/v1":
 		fmt.Fprintln(answer, `{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[`+
+			`{"name":"namespaces","singularName":"namespace","namespaced":false,"kind":"Namespace","verbs":["get","list","watch"]},`+
 			`{"name":"pods","singularName":"pod","namespaced":true,"kind":"Pod","verbs":["get","list","watch","patch"],"shortNames":["po"]}]}`)
 	default:
 		fmt.Fprintln(answer, `{"kind":"List","apiVersion":"v1","metadata":{"resourceVersion":"1000000000"},"items":[]}`)
