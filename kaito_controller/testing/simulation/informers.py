@@ -26,6 +26,7 @@ CONVERGE_S = 900.0
 """A stream that went silent before its first bookmark is noticed after 630 s; then come a backoff and a list."""
 LENGTHS_S = (10.0, 60.0, 60.0, 300.0, 1200.0)
 BY_APP = "app"
+MOST_HANDLERS = 12
 
 
 @define(eq=False)
@@ -50,6 +51,8 @@ class InformerWorld(World):
         self.history = History(self.server, CONFIG_MAPS)
         self.population = Population(self.server, self.history, self.rng, self.trace)
         self.watched: list[_Watched] = []
+        self.meddles = self.rng.random() < 0.3  # noqa: PLR2004 - some worlds
+        self._handlers = 0
         self._running: list[asyncio.Task[None]] = []
 
     async def act(self) -> None:
@@ -137,16 +140,31 @@ class InformerWorld(World):
             witness = self.rng.choice(list(watched.witnesses))
             self.trace.note("actor", "remove", witness.name)
             watched.witnesses.pop(witness).remove()
+            witness.is_removed = True
         else:
             self._add_handler(watched)
 
     def _add_handler(self, watched: _Watched) -> None:
-        name = f"{watched.name} handler {len(watched.witnesses)}"
-        witness = Witness(name, self.history, self.violate, metadata_only=watched.metadata_only)
+        self._handlers += 1
+        name = f"{watched.name} handler {self._handlers}"
         self.trace.note("actor", "add", name)
         # Plain functions are the rule.
-        handler: Handler | AsyncHandler = witness if self.rng.random() < 0.7 else self._slowly(witness)  # noqa: PLR2004
+        is_inline = self.rng.random() < 0.7  # noqa: PLR2004
+        witness = Witness(
+            name,
+            self.history,
+            self.violate,
+            metadata_only=watched.metadata_only,
+            store=watched.informer.store if is_inline else None,
+            then=self._meddle if self.meddles else _nothing,
+        )
+        handler: Handler | AsyncHandler = witness if is_inline else self._slowly(witness)
         watched.witnesses[witness] = watched.informer.add_handler(handler)
+
+    def _meddle(self) -> None:
+        """What a handler that is just being told of something may do: add and remove handlers, itself too."""
+        if self.rng.random() < 0.05 and self._handlers < MOST_HANDLERS:  # noqa: PLR2004 - now and then
+            self._change_handlers()
 
     def _slowly(self, witness: Witness) -> AsyncHandler:
         async def handle(event: Event) -> None:
@@ -181,4 +199,8 @@ class InformerWorld(World):
         for name in watched.informer.store.keys():  # noqa: SIM118 - no mapping
             obj = watched.informer.store.get(name)
             if obj is not None:
-                witness._check_truth(obj, name)  # noqa: SLF001
+                witness.check_truth(obj, name)
+
+
+def _nothing() -> None:
+    """What most handlers do beyond taking note."""
