@@ -29,6 +29,9 @@ async def compare(scenarios: Sequence[Scenario], folder: Path, *, watch_list: bo
     ]
 
 
+@pytest.mark.scenario("RF1", "RF2", "RF3", "RF4", "RF5", "RF6", "RF7", "RF8", "RF9", "RF10", "RF11", "RF12", "RF13")
+@pytest.mark.scenario("RF14", "RF15", "RF16", "RF17", "RF24", "WL1", "WL2", "WL3", "WL4", "WL5", "WL7", "FQ2", "FQ6")
+@pytest.mark.scenario("SI2", "SI4", "SI5", "SI8", "SI9", "SI10", "SI13", "ST2", "ST4")
 async def test_the_same_as_client_go_but_for_what_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists, watches and WatchList streams, whole and broken: no unlisted difference, no listed one that is gone."""
     # Ninety seconds of silence are too long for a test; everything else goes at its own pace.
@@ -39,6 +42,7 @@ async def test_the_same_as_client_go_but_for_what_is_listed(tmp_path: Path, monk
     assert not unneeded, f"allowed in allowed.py, and no longer needed: {unneeded}"
 
 
+@pytest.mark.scenario("SI7")
 async def test_a_failing_handler_ends_client_go_and_not_us(tmp_path: Path) -> None:
     """SI7: a handler that raises ends a client-go program unless told otherwise; ours goes on with the next event."""
     plays = [each for each in LISTS if each.name == "handler-fails"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
+import pytest
 
 from kaito_controller.testing.oracle import allowed, clientgo
 from kaito_controller.testing.oracle.elections import CONTESTS, Outcome, arena, contend
@@ -30,6 +31,7 @@ async def outcomes_of_ours(folder: Path) -> Mapping[str, Outcome]:
     return {contest.name: outcome for contest, outcome in zip(CONTESTS, outcomes, strict=True)}
 
 
+@pytest.mark.scenario("LE2", "LE3", "LE4", "LE5", "LE6", "LE7", "LE8", "LE9")
 async def test_the_same_as_client_go_but_for_what_is_listed(tmp_path: Path) -> None:
     """Acquire, renew, conflict, take-over, loss, release: no unlisted difference, and no listed one that is gone."""
     theirs, mine = await asyncio.gather(outcomes_of_client_go(), outcomes_of_ours(tmp_path))

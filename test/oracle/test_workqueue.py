@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from kaito_controller.testing.oracle import clientgo
 from kaito_controller.testing.oracle.queue_sequences import play, sequence
 
@@ -11,6 +13,7 @@ SEEDS = range(40)
 LENGTH = 250
 
 
+@pytest.mark.scenario("WQ1", "WQ2", "WQ3", "WQ6", "RL1", "RL5")
 async def test_every_step_shows_the_same_as_in_client_go() -> None:
     """What is handed out, how many wait and how often an item failed is the same after each of 10,000 random steps."""
     sequences = [sequence(seed, LENGTH) for seed in SEEDS]
