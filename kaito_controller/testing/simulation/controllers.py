@@ -53,10 +53,12 @@ class ControllerWorld(World):
         self.workers = self.rng.choice((1, 1, 3))
         self.reconciler: WidgetReconciler | None = None
         self._lives = 0
-        self._stop = asyncio.Event()
+        self._stop, self._died = asyncio.Event(), asyncio.Event()
+        self._is_over = False
         self._link: Link | None = None
         self._operator: asyncio.Task[None] | None = None
         self._ghosts: list[asyncio.Task[None]] = []
+        self._dying: set[asyncio.Task[None]] = set()
 
     async def act(self) -> None:
         """Change widgets and children for a while, and restart the operator meanwhile."""
@@ -85,32 +87,32 @@ class ControllerWorld(World):
 
     async def stop(self) -> None:
         """Stop the operator in good order, and let those that were killed go."""
+        self._is_over = True
         await self._end_operator("stop")
         for ghost in self._ghosts:
-            ghost.cancel()
+            if ghost not in self._dying:
+                ghost.cancel()
         for life in range(self._lives + 1):
             self.loop.thaw(_process(life))
         await asyncio.gather(*self._ghosts, return_exceptions=True)
 
     def _start(self) -> None:
+        if self._is_over or self._operator is not None:
+            return
         self._lives += 1
-        self._stop = asyncio.Event()
+        self._stop, self._died = asyncio.Event(), asyncio.Event()
         process = _process(self._lives)
         self.trace.note("actor", "start", process)
         self._operator = self.loop.create_task(self._run(process), name=process, context=context_of(process))
 
     async def _end_operator(self, how: str) -> None:
-        operator, stop = self._operator, self._stop
+        operator, stop, process = self._operator, self._stop, _process(self._lives)
         if operator is None:
             return
-        self.trace.note("actor", how, _process(self._lives))
+        self.trace.note("actor", how, process)
         self._operator = None
         if how == "kill":
-            # Nothing of it runs any more, not even what cleans up.
-            self.loop.freeze(_process(self._lives))
-            if self._link is not None:
-                self._link.cut = lambda: True
-            self._ghosts.append(operator)
+            self._vanish(process, operator)
             stop.set()
             return
         if how == "stop":
@@ -118,7 +120,32 @@ class ControllerWorld(World):
         else:
             operator.cancel()
             self.clock.call_later(0, stop.set)
-        await asyncio.wait({operator})
+        dying = self.loop.create_task(self._died.wait(), name="death")
+        await asyncio.wait({operator, dying}, return_when=asyncio.FIRST_COMPLETED)
+        dying.cancel()
+        if not operator.done():
+            self._dying.add(operator)
+            self._vanish(process, operator)
+
+    def _vanish(self, process: str, operator: asyncio.Task[None]) -> None:
+        """Nothing of a process runs any more, not even what cleans up."""
+        self.loop.freeze(process)
+        if self._link is not None:
+            self._link.cut = lambda: True
+        self._ghosts.append(operator)
+
+    def _die(self, why: str) -> None:
+        """What the operator does to its own process when nothing else helps."""
+        self.trace.note("operator", "dies:", why)
+        self._died.set()
+        operator = self._operator
+        if operator is not None:
+            # It was not asked to stop, so the kubelet starts it again.
+            self._operator = None
+            self._dying.add(operator)
+            self._vanish(_process(self._lives), operator)
+            self._stop.set()
+            self.clock.call_later(10.0, self._start)
 
     async def _run(self, process: str) -> None:
         """One process of the operator, which the kubelet starts again whenever it ends by itself."""
@@ -137,10 +164,11 @@ class ControllerWorld(World):
                 self.clock,
                 self.metrics,
                 workers=self.workers,
+                warms_up=self.rng.random() < 0.3,  # noqa: PLR2004 - some
                 unique_name=False,
                 rng=self.draws(f"controller {process}"),
             )
-            manager = Manager(cache, self.clock, self.metrics)
+            manager = Manager(cache, self.clock, self.metrics, on_stuck=self._die)
             manager.add(controller)
             try:
                 await manager.run(stop)

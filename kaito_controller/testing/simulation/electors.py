@@ -28,6 +28,10 @@ WORK_ENDS_S = 1.0
 """Guarded work that was cancelled takes up to that long to end, well within the margin of lease and deadline."""
 
 
+class WorkError(Exception):
+    """The guarded work of a leader has failed."""
+
+
 @define(eq=False)
 class _Contender:
     """A process that starts anew, under a new identity, whenever it has ended."""
@@ -42,6 +46,7 @@ class _Contender:
     was_frozen: bool = False
     is_cut: bool = False
     is_stopped: bool = False
+    is_stuck: bool = False
 
     @property
     def acts(self) -> bool:
@@ -70,9 +75,10 @@ class ElectionWorld(World):
         self._by_name = {each.name: each for each in self.contenders}
         self._lives: dict[_Contender, asyncio.Task[None]] = {}
         self._doings: dict[str, float] = {
-            doing: self.rng.choice((0.0, 1.0, 3.0)) for doing in ("freeze", "cut", "stop")
+            doing: self.rng.choice((0.0, 1.0, 3.0)) for doing in ("freeze", "cut", "stop", "stick")
         }
         self.terms = 0
+        self.work_fails = self.rng.choice((0.0, 0.0, 0.05))
 
     async def act(self) -> None:
         """Start all, and disturb them for a while."""
@@ -91,6 +97,7 @@ class ElectionWorld(World):
 
     async def settle(self) -> None:
         """Wait for a leader, and see that it stays."""
+        self.work_fails = 0.0
         for contender in self.contenders:
             self._heal(contender)
         await self.until("a process does not end", lambda: not any(each.is_stopped for each in self.contenders), 150.0)
@@ -142,6 +149,7 @@ class ElectionWorld(World):
                 name="lease",
                 identity=identity,
                 durations=self.durations,
+                may_renew=lambda: not contender.is_stuck,
             )
 
             async def work() -> None:
@@ -150,7 +158,7 @@ class ElectionWorld(World):
             callbacks = Callbacks(
                 on_started_leading=work, on_stopped_leading=lambda: None, on_new_leader=lambda _: None
             )
-            with suppress(LeadershipLostError):
+            with suppress(LeadershipLostError, WorkError):
                 await contender.elector.run(callbacks)
             self.trace.note(identity, "has lost")
             contender.elector = None
@@ -163,6 +171,8 @@ class ElectionWorld(World):
         try:
             while True:
                 await contender.clock.sleep(0.5)
+                if self.rng.random() < self.work_fails:
+                    raise WorkError
         finally:
             # Work that was told to end finishes the request that it is at.
             try:
@@ -181,6 +191,9 @@ class ElectionWorld(World):
             case "cut" if not contender.is_cut:
                 contender.is_cut = True
                 self.clock.call_later(seconds, lambda: self._join(contender))
+            case "stick" if not contender.is_stuck:
+                contender.is_stuck = True
+                self.clock.call_later(seconds, lambda: self._unstick(contender))
             case "stop" if not contender.is_stopped:
                 contender.is_stopped = True
                 self.spawn(self._start_anew(contender, seconds), "start anew")
@@ -200,6 +213,7 @@ class ElectionWorld(World):
         if contender.is_frozen:
             self._thaw(contender)
         self._join(contender)
+        self._unstick(contender)
 
     def _thaw(self, contender: _Contender) -> None:
         if contender.is_frozen:
@@ -209,6 +223,9 @@ class ElectionWorld(World):
 
     def _join(self, contender: _Contender) -> None:
         contender.is_cut = False
+
+    def _unstick(self, contender: _Contender) -> None:
+        contender.is_stuck = False
 
     def _leaders(self) -> list[str]:
         return [each.name for each in self.contenders if each.acts]

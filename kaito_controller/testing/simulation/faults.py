@@ -42,6 +42,7 @@ class Fault(Enum):
     GARBAGE = "line that is no JSON"
     LONG = "line of 5 MiB"
     BLANK = "blank line"
+    LATE_END = "end of the initial events after later events"
     ODD = "event of an unknown type"
     ERROR_GONE = "410 in the stream"
     ERROR_INTERNAL = "500 in the stream"

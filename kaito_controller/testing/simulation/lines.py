@@ -9,10 +9,11 @@ from random import Random
 
 from attrs import frozen
 
+from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiConnectionError
-from kaito_controller.testing.fake.watch import Watch
+from kaito_controller.testing.fake.watch import INITIAL_EVENTS_END, Watch
 from kaito_controller.testing.simulation import answers
 from kaito_controller.testing.simulation.faults import LINE, Fault, Faults
 from kaito_controller.testing.simulation.pipe import Pipe
@@ -34,14 +35,32 @@ class Relay:
     async def run(self, watch: Watch, pipe: Pipe) -> None:
         """Carry until either end is reached."""
         pipe.is_joined = self.rng.random() < 0.5  # noqa: PLR2004 - a coin
+        late: Object | None = None
         while (event := await watch.next()) is not None:
+            if _ends_initial_events(event) and self.faults.draw((Fault.LATE_END,), ""):
+                late = event
+                continue
             line = codec.dumps(event) + b"\n"
+            if late is not None and event["type"] != "ERROR":
+                # As a server does whose objects change while it sends them.
+                line += codec.dumps(_at(late, event["object"]["metadata"]["resourceVersion"])) + b"\n"
+                late = None
             if self.cut():
                 await asyncio.Event().wait()
             fault = self.faults.draw(LINE, f"in a line {event['type']}")
             await _send(line, fault, pipe, self.clock, self.rng)
             if pipe.is_ended:
                 return
+
+
+def _ends_initial_events(event: Object) -> bool:
+    return event["type"] == "BOOKMARK" and INITIAL_EVENTS_END in (event["object"]["metadata"].get("annotations") or {})
+
+
+def _at(bookmark: Object, version: str) -> Object:
+    """The bookmark at a later version."""
+    obj = bookmark["object"]
+    return bookmark | {"object": obj | {"metadata": obj["metadata"] | {"resourceVersion": version}}}
 
 
 async def _send(line: bytes, fault: Fault | None, pipe: Pipe, clock: Clock, rng: Random) -> None:

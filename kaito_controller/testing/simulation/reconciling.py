@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from random import Random
 from typing import Final
 
@@ -145,7 +146,7 @@ class WidgetReconciler:
     async def _may_fail(self) -> None:
         if self.rng.random() >= self.trouble():
             return
-        match self.rng.randrange(6):
+        match self.rng.randrange(7):
             case 0:
                 raise RuntimeError("a failure of the reconciler")
             case 1:
@@ -154,5 +155,10 @@ class WidgetReconciler:
                 raise asyncio.CancelledError
             case 3:
                 await asyncio.Event().wait()
+            case 4:
+                # A reconciler that does not let itself be cut off.
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                await self.clock.sleep(self.rng.random() * 100)
             case _:
                 await self.clock.sleep(self.rng.random() * 20)

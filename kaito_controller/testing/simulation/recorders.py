@@ -50,6 +50,10 @@ class RecorderWorld(World):
             self.look()
             for _ in range(rng.choice((1, 1, 2, 5))):
                 self._record()
+            events = self.server.objects(EVENTS)
+            if events and rng.random() < 0.1:  # noqa: PLR2004 - they expire
+                lost = rng.choice(events)
+                self.server.delete(EVENTS, lost["metadata"]["name"], lost["metadata"]["namespace"])
 
     async def settle(self) -> None:
         """Wait until everything recorded is sent or dropped."""
