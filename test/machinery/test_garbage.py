@@ -10,7 +10,7 @@ import gc
 from kaito_controller.machinery import garbage
 
 garbage.prepare()
-assert gc.get_threshold() == (10_000, 10, 10), gc.get_threshold()
+assert gc.get_threshold() == (10_000, 1000, 1000), gc.get_threshold()
 kept = [{"metadata": {"name": str(number)}} for number in range(1000)]
 
 
@@ -27,6 +27,7 @@ def tie():
 tie()
 garbage.settle()
 assert gc.get_freeze_count() > 2000
+assert gc.get_threshold() == (10_000, 10, 10), gc.get_threshold()
 assert not any(isinstance(each, Knot) for each in gc.get_objects())
 assert gc.collect() == 0
 tie()
