@@ -1,6 +1,7 @@
 """Measured process: our informer of pods with two indexes, a predicate, and a queue with one worker.
 
-The event loop is the one that KAITO_LOOP names, the decoder that of KAITO_JSON.
+The event loop is the one that KAITO_LOOP names, the decoder that of KAITO_JSON, and the garbage collector is tuned as
+the operator tunes it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from benchmarks.machinery.conversation import log_to_stderr, questions, say
 from kaito_controller.app.loop import loop_factory
 from kaito_controller.kube.core import PODS
 from kaito_controller.kube.metadata import Object, namespace
+from kaito_controller.machinery import garbage
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.event import Event
@@ -69,6 +71,12 @@ class Follower:
             await asyncio.sleep(PROBE_S)
             self.lags_s.append(time.perf_counter() - asked - PROBE_S)
 
+    async def probed(self) -> None:
+        """Wait until the probe has noted the stall that may just have ended."""
+        count = len(self.lags_s)
+        while len(self.lags_s) < count + 2:  # noqa: ASYNC110 - a millisecond or two
+            await asyncio.sleep(PROBE_S)
+
     async def reach(self, told: int) -> None:
         """Wait until so many notifications have come."""
         while self.told < told:  # noqa: ASYNC110 - an event at every notification would be measured too
@@ -111,12 +119,10 @@ async def follow(server: str, pods: int, *, watch_list: bool) -> None:
             started, used = time.perf_counter(), time.process_time()
             tasks.append(asyncio.create_task(informer.run()))
             await follower.reach(pods)
-            say(
-                synced_s=time.perf_counter() - started,
-                cpu_s=time.process_time() - used,
-                objects=len(informer.store),
-                **lags(follower.lags_s),
-            )
+            synced_s, cpu_s = time.perf_counter() - started, time.process_time() - used
+            await follower.probed()
+            say(synced_s=synced_s, cpu_s=cpu_s, objects=len(informer.store), **lags(follower.lags_s))
+            garbage.settle()
             await _answer(follower)
             for task in tasks:
                 task.cancel()
@@ -138,6 +144,7 @@ async def _answer(follower: Follower) -> None:
         if word == "expect":
             follower.lags_s.clear()
             await follower.reach(number)
+            await follower.probed()
             say(told=follower.told, worked=follower.worked, **lags(follower.lags_s))
         else:
             say(after_decoding_us=follower.after_decoding_us(number))
@@ -163,6 +170,7 @@ def _nodes(obj: Object) -> Iterable[str]:
 def main() -> None:
     """Run until told to quit."""
     log_to_stderr()
+    garbage.prepare()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", required=True)
     parser.add_argument("--pods", type=int, required=True)
