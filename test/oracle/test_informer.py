@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from kaito_controller.testing.oracle.server import playing
 
 
 async def compare(scenarios: Sequence[Scenario], folder: Path, *, watch_list: bool) -> list[Difference]:
-    """Play everything on both sides, one after the other, and return where they differ."""
-    async with playing(scenarios) as server:
-        theirs = await clientgo.play_all(scenarios, server, watch_list=watch_list)
-    async with playing(scenarios) as server:
-        mine = await ours.play_all(scenarios, server, folder)
+    """Play everything on both sides, each on a server of its own, and return where they differ."""
+    async with playing(scenarios) as one, playing(scenarios) as other:
+        theirs, mine = await asyncio.gather(
+            clientgo.play_all(scenarios, one, watch_list=watch_list), ours.play_all(scenarios, other, folder)
+        )
     return [
         each
         for play in scenarios
@@ -36,7 +37,10 @@ async def test_the_same_as_client_go_but_for_what_is_listed(tmp_path: Path, monk
     """Lists, watches and WatchList streams, whole and broken: no unlisted difference, no listed one that is gone."""
     # Ninety seconds of silence are too long for a test; everything else goes at its own pace.
     monkeypatch.setattr(live_events, "SILENCE_S", 1.5)
-    found = await compare(LISTS, tmp_path, watch_list=False) + await compare(STREAMS, tmp_path, watch_list=True)
+    by_lists, by_streams = await asyncio.gather(
+        compare(LISTS, tmp_path, watch_list=False), compare(STREAMS, tmp_path, watch_list=True)
+    )
+    found = by_lists + by_streams
     unexplained, unneeded = allowed.judge(found, {each.name for each in (*LISTS, *STREAMS)})
     assert not unexplained, "\n\n".join(str(each) for each in unexplained)
     assert not unneeded, f"allowed in allowed.py, and no longer needed: {unneeded}"
