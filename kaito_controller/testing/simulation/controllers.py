@@ -26,13 +26,12 @@ from kaito_controller.testing.simulation.reconciling import (
     owners,
     wakes,
 )
+from kaito_controller.testing.simulation.users import Users
 from kaito_controller.testing.simulation.world import World
 
 CONVERGE_S = 1500.0
 """As an informer takes at most, then the longest backoff that a key reached while the faults lasted, and a hang."""
 LENGTHS_S = (10.0, 30.0, 100.0, 300.0)
-SPACES = ("north", "south")
-WIDGET_NAMES = ("ash", "birch")
 EXPECTED_ENDS = (CacheSyncError, FeedSyncError, GraceExceededError)
 """How a manager may end by itself when the server does not answer; it is started again then."""
 
@@ -48,6 +47,15 @@ class ControllerWorld(World):
         self.server.serve(WIDGETS)
         self.widgets = History(self.server, WIDGETS)
         self.children = History(self.server, CONFIG_MAPS)
+        self.users = Users(
+            server=self.server,
+            clock=clock,
+            rng=self.rng,
+            trace=self.trace,
+            widgets=self.widgets,
+            children=self.children,
+            haste=self.rng.choice((0.0, 0.0, 0.3)),
+        )
         self.trouble = self.rng.choice((0.0, 0.0, 0.05, 0.3))
         self.restarts = self.rng.choice((0.0, 0.0, 0.05, 0.2))
         self.workers = self.rng.choice((1, 1, 3))
@@ -66,17 +74,17 @@ class ControllerWorld(World):
         length_s = rng.choice(LENGTHS_S)
         pause_s = length_s / rng.choice((4, 12, 30))
         for _ in range(rng.randrange(4)):
-            self._step()
+            self.users.step()
         self._start()
         while self.clock.monotonic() < length_s:
             await self.clock.sleep(rng.expovariate(1 / pause_s))
             self.look()
-            self._step()
+            self.users.step()
             if rng.random() < self.restarts:
                 await self._end_operator(rng.choice(("stop", "cancel", "kill")))
                 await self.clock.sleep(rng.random() * 5)
                 self._start()
-        self.trouble = 0.0
+        self.trouble = self.users.haste = 0.0
 
     async def settle(self) -> None:
         """Wait until every widget has its children and its status, and the reconciler has seen that."""
@@ -192,32 +200,6 @@ class ControllerWorld(World):
             trouble=lambda: self.trouble,
         )
 
-    def _step(self) -> None:
-        """Do one thing to a widget or, as a vandal, to a child."""
-        rng = self.rng
-        if self.children.now and rng.random() < 0.25:  # noqa: PLR2004 - one in four
-            child = rng.choice([self.children.now[each] for each in sorted(self.children.now)])
-            self.trace.note("actor", "spoil", name(child))
-            if rng.random() < 0.5:  # noqa: PLR2004 - a coin
-                self.server.delete(CONFIG_MAPS, name(child), namespace(child))
-            else:
-                self.server.update(CONFIG_MAPS, child | {"data": {"text": "spoilt"}})
-            return
-        space, chosen = rng.choice(SPACES), rng.choice(WIDGET_NAMES)
-        known = self.widgets.now.get(f"{space}/{chosen}")
-        spec = {"count": rng.randrange(4), "text": rng.choice(("a", "ü", "木"))}
-        if known is None:
-            self.trace.note("actor", "create", space, chosen)
-            self.server.create(WIDGETS, _widget(space, chosen, spec))
-        elif rng.random() < 0.6:  # noqa: PLR2004 - more changes than deletions
-            self.trace.note("actor", "change", space, chosen)
-            self.server.update(WIDGETS, known | {"spec": spec})
-        else:
-            self.trace.note("actor", "delete", space, chosen)
-            self.server.delete(WIDGETS, chosen, space)
-            if rng.random() < 0.3:  # noqa: PLR2004 - now and then under the same name at once
-                self.server.create(WIDGETS, _widget(space, chosen, spec))
-
     def _faults_left(self) -> str:
         """What is not yet as it should be; empty when all is well."""
         for widget in self.widgets.now.values():
@@ -259,7 +241,3 @@ class ControllerWorld(World):
 
 def _process(life: int) -> str:
     return f"operator-{life}"
-
-
-def _widget(space: str, chosen: str, spec: Object) -> Object:
-    return {"metadata": {"name": chosen, "namespace": space}, "spec": spec}
