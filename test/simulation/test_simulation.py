@@ -70,3 +70,20 @@ def test_a_seed_draws_its_world() -> None:
     drawn = [world_of(seed) for seed in range(200)]
     assert set(drawn) == set(WORLDS)
     assert drawn == [world_of(seed) for seed in range(200)]
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "60", "--jobs", "2"], ["--seed", "7", "--story"]])
+def test_the_command_plays_and_tells_how_it_went(arguments: list[str]) -> None:
+    """Many seeds in several processes end in one count; one seed ends in its story and the trace's fingerprint."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kaito_controller.testing.simulation", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if "--seed" in arguments:
+        assert play(7).digest in done.stdout
+        assert "last actions" in done.stdout
+    else:
+        assert "60 seeds from 1" in done.stdout
+        assert ": 0 failed" in done.stdout
