@@ -31,7 +31,7 @@ def print_tables(result: Mapping[str, Any]) -> None:
 
 
 def targets(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The figures that have a target, by peer; ratios are of the smallest number of pods measured."""
+    """The figures that have a target, by peer; each side syncs in the way that it takes by itself."""
     found: dict[str, dict[str, float]] = {}
     for name, figures in result["follow"].items():
         if not name.startswith("ours"):
@@ -41,19 +41,24 @@ def targets(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
             "after_decoding_us": figures["after_decoding_us"],
             "lag_p99_ms": figures["storm"]["lag_p99_ms"],
         }
-        for key, other, way in (("sync_to_client_go", REFERENCE, "stream"), ("official_to_sync", "official", "list")):
-            ratio = _ratio(result["syncs"], name, other, way)
+        ours = (name, "stream")
+        for key, pair in {
+            "sync_to_client_go": (ours, (REFERENCE, "stream")),
+            "official_to_sync": (("official", "list"), ours),
+        }.items():
+            ratio = _ratio(result["syncs"], *pair)
             if ratio is not None:
-                found[name][key] = ratio if key == "sync_to_client_go" else 1 / ratio
+                found[name][key] = ratio
     return found
 
 
-def _ratio(syncs: Sequence[Mapping[str, Any]], name: str, other: str, way: str) -> float | None:
-    """How many times as long one took as the other, with the smallest number of pods that was measured."""
-    seconds = {(each["peer"], each["pods"]): each["synced_s"] for each in syncs if each["way"] == way}
-    for pods in sorted({pods for _, pods in seconds}):
-        if (name, pods) in seconds and (other, pods) in seconds:
-            return float(seconds[name, pods] / seconds[other, pods])
+def _ratio(syncs: Sequence[Mapping[str, Any]], one: tuple[str, str], other: tuple[str, str]) -> float | None:
+    """How many times as long one peer took in its way as the other in its own, for the fewest pods measured."""
+    seconds = {(each["peer"], each["way"], each["pods"]): each["synced_s"] for each in syncs}
+    for pods in sorted({each["pods"] for each in syncs}):
+        pair = seconds.get((*one, pods)), seconds.get((*other, pods))
+        if pair[0] and pair[1]:
+            return float(pair[0] / pair[1])
     return None
 
 
