@@ -15,6 +15,7 @@ from kaito_controller.machinery.event import AsyncHandler, Event, Handler
 from kaito_controller.machinery.informer import Informer, Registration
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.simulation.history import History
+from kaito_controller.testing.simulation.lines import STALL_S
 from kaito_controller.testing.simulation.link import Link
 from kaito_controller.testing.simulation.loop import SimulationLoop
 from kaito_controller.testing.simulation.population import NAMESPACES, Population
@@ -71,9 +72,13 @@ class InformerWorld(World):
                 self.population.step()
             if rng.random() < 0.1:  # noqa: PLR2004 - now and then
                 self._change_handlers()
+        self.meddles = False
 
     async def settle(self) -> None:
         """Wait until each store holds what the server has."""
+        await self.until("the stores are not like the server", self._is_like_server, CONVERGE_S, self._differences)
+        # A line that stalls on its way may be of a state that is like the present one by chance: that of no objects.
+        await self.clock.sleep(2 * STALL_S)
         await self.until("the stores are not like the server", self._is_like_server, CONVERGE_S, self._differences)
         # What a handler is told in a task of its own comes a little later.
         await self.until("handlers are not told", lambda: not any(self._backlogs()), CONVERGE_S)
@@ -156,14 +161,14 @@ class InformerWorld(World):
             self.violate,
             metadata_only=watched.metadata_only,
             store=watched.informer.store if is_inline else None,
-            then=self._meddle if self.meddles else _nothing,
+            then=self._meddle,
         )
         handler: Handler | AsyncHandler = witness if is_inline else self._slowly(witness)
         watched.witnesses[witness] = watched.informer.add_handler(handler)
 
     def _meddle(self) -> None:
         """What a handler that is just being told of something may do: add and remove handlers, itself too."""
-        if self.rng.random() < 0.05 and self._handlers < MOST_HANDLERS:  # noqa: PLR2004 - now and then
+        if self.meddles and self.rng.random() < 0.05 and self._handlers < MOST_HANDLERS:  # noqa: PLR2004 - now and then
             self._change_handlers()
 
     def _slowly(self, witness: Witness) -> AsyncHandler:
@@ -178,7 +183,10 @@ class InformerWorld(World):
         watched.informer.add_index(BY_APP, lambda obj: [labels(obj)["app"]] if "app" in labels(obj) else [])
 
     def _is_like_server(self) -> bool:
-        return all(self._versions(each) == self.history.versions(each.matches) for each in self.watched)
+        return all(
+            each.informer.has_synced and self._versions(each) == self.history.versions(each.matches)
+            for each in self.watched
+        )
 
     def _backlogs(self) -> Iterator[int]:
         return (registration.backlog for each in self.watched for registration in each.witnesses.values())
@@ -200,7 +208,3 @@ class InformerWorld(World):
             obj = watched.informer.store.get(name)
             if obj is not None:
                 witness.check_truth(obj, name)
-
-
-def _nothing() -> None:
-    """What most handlers do beyond taking note."""

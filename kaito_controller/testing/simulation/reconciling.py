@@ -160,5 +160,7 @@ class WidgetReconciler:
                 with suppress(asyncio.CancelledError):
                     await asyncio.Event().wait()
                 await self.clock.sleep(self.rng.random() * 100)
+                # Once more, and nothing would ever end it: a request is not taken from who holds it.
+                raise RuntimeError("a failure long after the reconcile was cut off")
             case _:
                 await self.clock.sleep(self.rng.random() * 20)
