@@ -32,11 +32,14 @@ from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.rest.connections import Connections
 from kaito_controller.machinery.rest.kubeconfig import loader_class
 from kaito_controller.machinery.rest.metrics import RequestMetrics
+from kaito_controller.machinery.rest.proxy import proxy_of_environment
 from kaito_controller.machinery.rest.sockets import hang_up, keep_alive
 from kaito_controller.machinery.rest.tracing import trace
 from kaito_controller.machinery.rest.user_agent import user_agent as introduction
 from kaito_controller.machinery.rest.wire import OPENING_S, Call, Failures, Wire
 
+READ_BUFFER_BYTES = 2**21
+"""What the library gives its sessions, for the sake of large objects."""
 GOODBYE_S = 0.25
 """How long `close` waits for TLS goodbyes of calls that were cut off, as aiohttp advises; nothing tells their end."""
 
@@ -281,7 +284,7 @@ class AioTransport:
         return answer
 
     def _rest_client(self, configuration: Any, size: int) -> Any:
-        client = self._library.rest(configuration, maxsize=size)
+        client = self._library.client(configuration, size)
         if self._measure is not None:
             measuring = trace(self._measure, self._clock, self._wire.host_label, sizes=size > 0)
             client.pool_manager.trace_configs.append(measuring)
@@ -317,10 +320,24 @@ class _Library:
         self._configuration = Configuration
         self._in_cluster = incluster_config
         self._kube_config = kube_config
-        self.rest = RESTClientObject
+        self._rest = RESTClientObject
+        self._session = aiohttp.ClientSession
         self.timeout = aiohttp.ClientTimeout
         lost = (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)
         self.failures = Failures(client=aiohttp.ClientError, tls=aiohttp.ClientSSLError, lost=lost)
+
+    def client(self, configuration: Any, size: int) -> Any:
+        """A REST client with that many connections at most, 0 for no limit.
+
+        Its session would look for a proxy and for a .netrc at every request, in two threads: more than half of what a
+        request costs us (0.65 of 1.2 ms, measured with aiohttp 3). The environment does not change: it is asked once.
+        """
+        client: Any = self._rest(configuration, maxsize=size)
+        asking = client.pool_manager
+        client.pool_manager = self._session(connector=asking.connector, trust_env=False, read_bufsize=READ_BUFFER_BYTES)
+        asking.detach()
+        client.proxy = client.proxy or proxy_of_environment(configuration.host)
+        return client
 
     def in_cluster(self, folder: Path) -> Loaded:
         """The Pod's service account."""
