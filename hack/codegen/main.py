@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from codegen import admission, definitions, deployment, documents, permissions, reference
+from codegen import admission, definitions, deployment, documents, permissions, reference, scenarios
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNED = ("config/crd", "config/rbac", "config/admission")
@@ -16,14 +16,14 @@ OWNED = ("config/crd", "config/rbac", "config/admission")
 def generated() -> dict[str, str]:
     """Every generated file, by its path from the root."""
     made: dict[str, str] = {}
-    for part in (definitions, permissions, admission, deployment, reference):
+    for part in (definitions, permissions, admission, deployment, reference, scenarios):
         made |= part.files()
     return made
 
 
 def main() -> int:
     """Write what is stale, or with --check tell it and fail."""
-    parser = argparse.ArgumentParser(prog="hack/codegen/generate", description="Make config/ and docs/reference/.")
+    parser = argparse.ArgumentParser(prog="hack/codegen/generate", description="Make config/, docs/reference/ and the table of scenarios.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a generated file is stale")
     if parser.parse_args().check:
         found = documents.stale(ROOT, generated(), OWNED)

@@ -64,7 +64,7 @@ async def served(port: int, *, server_name: str | None = "localhost") -> str:
     return name.removeprefix("CN=").partition("@")[0]
 
 
-@pytest.mark.scenario("WH4", "MG6", "MX5")
+@pytest.mark.scenario("MG6", "MX5")
 async def test_new_handshakes_use_the_new_certificate_and_open_connections_live_on(tmp_path: Path) -> None:
     """With and without a server name; a bad pair keeps the old one and is counted."""
     clock, metrics = VirtualClock(), Metrics()
@@ -94,7 +94,7 @@ async def test_new_handshakes_use_the_new_certificate_and_open_connections_live_
         await server.stop()
 
 
-@pytest.mark.scenario("WH4", "MX5")
+@pytest.mark.scenario("MX5")
 @virtual_time
 async def test_files_are_read_every_ten_seconds(clock: VirtualClock, tmp_path: Path) -> None:
     """Written in place, renamed over or swapped as a link: what counts is what is in them."""
