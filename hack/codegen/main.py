@@ -23,7 +23,8 @@ def generated() -> dict[str, str]:
 
 def main() -> int:
     """Write what is stale, or with --check tell it and fail."""
-    parser = argparse.ArgumentParser(prog="hack/codegen/generate", description="Make config/, docs/reference/ and the table of scenarios.")
+    what = "Make config/, docs/reference/ and the table of scenarios."
+    parser = argparse.ArgumentParser(prog="hack/codegen/generate", description=what)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a generated file is stale")
     if parser.parse_args().check:
         found = documents.stale(ROOT, generated(), OWNED)
