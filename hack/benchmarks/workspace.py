@@ -18,6 +18,7 @@ from attrs import frozen
 from local_cluster.kubectl import Kubectl
 
 from benchmarks import idle, process
+from benchmarks.floor import copy_of
 from benchmarks.simulated_cluster import simulated_cluster
 from benchmarks.timeline import WATCHES_START_S, Watching
 
@@ -138,9 +139,9 @@ def floor(kubectl: Kubectl, name: str) -> float:
     )
     children = [
         _floor_node(kubectl.get("node", claim["status"]["nodeName"])),
-        _floor_copy(kubectl.get("service", name), name),
-        _floor_copy(kubectl.get("service", f"{name}-headless"), name),
-        _floor_copy(kubectl.get("statefulset", name), name),
+        copy_of(kubectl.get("service", name), {name: f"floor-{name}"}),
+        copy_of(kubectl.get("service", f"{name}-headless"), {name: f"floor-{name}"}),
+        copy_of(kubectl.get("statefulset", name), {name: f"floor-{name}"}),
     ]
     with Watching(kubectl, "pods", (READY,)) as pods:
         time.sleep(WATCHES_START_S)
@@ -151,17 +152,6 @@ def floor(kubectl: Kubectl, name: str) -> float:
         )
     kubectl.run("delete", "statefulset", f"floor-{name}", "--wait=false")
     return ready.at - started
-
-
-def _floor_copy(obj: dict[str, Any], name: str) -> dict[str, Any]:
-    """The object under another name, as nobody's child."""
-    text = json.dumps({key: obj[key] for key in ("apiVersion", "kind", "spec")}).replace(name, f"floor-{name}")
-    made: dict[str, Any] = json.loads(text)
-    for field in ("clusterIP", "clusterIPs"):
-        if made["spec"].get(field) not in (None, "None", ["None"]):
-            made["spec"].pop(field, None)
-    made["metadata"] = {"name": obj["metadata"]["name"].replace(name, f"floor-{name}"), "namespace": "default"}
-    return made
 
 
 def _floor_node(node: dict[str, Any]) -> dict[str, Any]:

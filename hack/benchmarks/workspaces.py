@@ -17,6 +17,7 @@ from local_cluster.kubectl import Kubectl
 from local_cluster.operator_process import Operator
 
 from benchmarks import process
+from benchmarks.floor import copy_of
 from benchmarks.simulated_cluster import SimulatedCluster, simulated_cluster
 from benchmarks.timeline import WATCHES_START_S, Seen, Watching
 
@@ -152,15 +153,8 @@ def _children(kubectl: Kubectl, operator: Operator) -> list[dict[str, Any]]:
 
 
 def _copy(obj: dict[str, Any], name: str, group: str) -> dict[str, Any]:
-    """The object for another name and group of nodes, as nobody's child."""
-    made = {key: obj[key] for key in ("apiVersion", "kind", "spec")}
-    made["metadata"] = {"name": obj["metadata"]["name"], "namespace": "default"}
-    text = json.dumps(made).replace(SAMPLE, name).replace(f'"{_group(0)}"', f'"{group}"')
-    copied: dict[str, Any] = json.loads(text)
-    for field in ("clusterIP", "clusterIPs"):
-        if copied["spec"].get(field) not in (None, "None", ["None"]):
-            copied["spec"].pop(field, None)
-    return copied
+    """The object for another name and group of nodes."""
+    return copy_of(obj, {SAMPLE: name, f'"{_group(0)}"': f'"{group}"'})
 
 
 def _is_ready(seen: Seen) -> bool:
