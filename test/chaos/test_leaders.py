@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -82,8 +83,7 @@ def holder(server: APIServer) -> str:
     found = server.kubectl("get", "lease", LEASE, f"--namespace={NAMESPACE}", "--ignore-not-found", "--output=json")
     if not found:
         return ""
-    spec = server.get("lease", LEASE, f"--namespace={NAMESPACE}")["spec"]
-    return str(spec.get("holderIdentity") or "")
+    return str(json.loads(found)["spec"].get("holderIdentity") or "")
 
 
 def writes(server: APIServer) -> list[tuple[str, str, int]]:
