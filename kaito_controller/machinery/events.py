@@ -17,6 +17,7 @@ from attrs import define, field
 
 from kaito_controller.kube.core import EVENTS
 from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.timestamps import format_micro_timestamp
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, is_already_exists, is_not_found
@@ -31,7 +32,6 @@ from kaito_controller.machinery.event_series import (
 )
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.timestamps import micro_time
 
 EventType = Literal["Normal", "Warning"]
 
@@ -120,7 +120,7 @@ class EventRecorder:
     def _record(self, happening: Happening, regarding: Object, related: Object | None) -> None:
         now = self.clock.monotonic()
         common = self._correlator.combined(happening, now)
-        series = self._correlator.again(common or happening, now, micro_time(self.clock.now()))
+        series = self._correlator.again(common or happening, now, format_micro_timestamp(self.clock.now()))
         if series is not None:
             self._count("counted")
             # Two make a series, and the server is told so; of the others it hears when the series is tended (EV5).
@@ -220,7 +220,7 @@ class EventRecorder:
     def _event(self, happening: Happening, note: str, regarding: Object, related: Object | None) -> Object:
         reporter = Reporter(controller=self.controller, instance=self.instance)
         return reporter.event(
-            happening, note, regarding, related, stamp=self._stamp(), time=micro_time(self.clock.now())
+            happening, note, regarding, related, stamp=self._stamp(), time=format_micro_timestamp(self.clock.now())
         )
 
     def _stamp(self) -> int:

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from kaito_controller.kube.core import LEASES
 from kaito_controller.kube.metadata import Object, resource_version
-from kaito_controller.machinery.timestamps import micro_time
+from kaito_controller.kube.timestamps import format_micro_timestamp
 
 
 @frozen(kw_only=True)
@@ -29,7 +29,7 @@ class Claim:
         A renewal keeps acquireTime and leaseTransitions; taking it from another, or from nobody, sets the one and adds
         to the other (LE6). With a lease given, its resourceVersion makes the server refuse when it has changed since.
         """
-        stamp = micro_time(now)
+        stamp = format_micro_timestamp(now)
         # Rounded up: who waits longer than we may lead is never wrong, and the API refuses 0.
         ours: dict[str, Any] = {
             "holderIdentity": self.identity,
@@ -52,7 +52,7 @@ class Claim:
 
 def released(lease: Object, now: datetime) -> Object:
     """The lease without a holder, over in a second, so that the next contender takes it at its next look (LE8)."""
-    stamp = micro_time(now)
+    stamp = format_micro_timestamp(now)
     given_up = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": stamp, "acquireTime": stamp}
     return _changed(lease, {**_spec(lease), **given_up})
 

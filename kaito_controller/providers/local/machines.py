@@ -24,6 +24,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 import kaito_controller
+from kaito_controller.kube.timestamps import format_timestamp
 from kaito_controller.providers.local import cgroups, host_network, node_files, programs
 from kaito_controller.providers.local import files as whole_files
 from kaito_controller.providers.local.cluster import LocalCluster, group_name, owner_name
@@ -112,7 +113,7 @@ class Machines:
                 taints=tuple(taints),
                 devices=dict(devices or {}),
                 images=tuple(map(str, images)),
-                created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                created_at=format_timestamp(datetime.now(UTC)),
             )
             return self._launch(spec)
 
