@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
@@ -10,6 +9,7 @@ from attrs import frozen
 
 from kaito_controller.kube.metadata import Object, resource_version, uid
 from kaito_controller.kube.serde import SerdeError, structure
+from kaito_controller.machinery.recent import Recent
 from kaito_controller.machinery.unfit import UnfitObjects
 
 T = TypeVar("T")
@@ -44,8 +44,7 @@ class Typed(Generic[T]):
         self._reader = reader
         self._unfit = unfit
         self._tells = tells
-        self._kept = kept
-        self._views: OrderedDict[str, tuple[str, View[T]]] = OrderedDict()
+        self._views: Recent[str, tuple[str, View[T]]] = Recent(kept)
 
     def read(self, obj: Object) -> View[T]:
         """The object as the class sees it. Asked again for the same version it answers with the same view."""
@@ -55,14 +54,10 @@ class Typed(Generic[T]):
             identity, version = "", ""
         known = self._views.get(identity)
         if known is not None and known[0] == version:
-            self._views.move_to_end(identity)
             return known[1]
         view = self._made(obj)
         if identity and version:
-            self._views[identity] = (version, view)
-            self._views.move_to_end(identity)
-            if len(self._views) > self._kept:
-                self._views.popitem(last=False)
+            self._views.put(identity, (version, view))
         return view
 
     def value(self, obj: Object) -> T | None:

@@ -6,7 +6,6 @@ everybody's sight; only what cannot make sense of them passes them over, until t
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final
 
 from attrs import frozen
@@ -15,6 +14,7 @@ from kaito_controller.kube.metadata import Object, generation, key, uid
 from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.recent import Recent
 
 REASON: Final = "ObjectUnfit"
 REMEMBERED: Final = 16_384
@@ -38,7 +38,7 @@ class UnfitObjects:
     def __init__(self, metrics: Metrics | None = None, recorder: EventRecorder | None = None) -> None:
         self._metrics = metrics
         self._recorder = recorder
-        self._reports: OrderedDict[tuple[str, str], _Report] = OrderedDict()
+        self._reports: Recent[tuple[str, str], _Report] = Recent(REMEMBERED)
 
     def report(self, obj: Object, reader: str, fault: str, *, tells: bool = True) -> bool:
         """Tell that a reader cannot make sense of an object; False when that is known already.
@@ -69,12 +69,8 @@ class UnfitObjects:
         if known is not None and known.generation == report.generation:
             says_the_same = known.reader != report.reader or known.fault == report.fault
             if report.generation or says_the_same:
-                self._reports.move_to_end(identity)
                 return False
-        self._reports[identity] = report
-        self._reports.move_to_end(identity)
-        if len(self._reports) > REMEMBERED:
-            self._reports.popitem(last=False)
+        self._reports.put(identity, report)
         return True
 
 
