@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks import workspace, workspaces
+from benchmarks import churn, workspace, workspaces
 from benchmarks.machinery import benchmark as machinery_benchmark
 
 
@@ -32,6 +32,7 @@ class Benchmark(Protocol):
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
+    "churn": churn,
     "machinery": machinery_benchmark,
     "workspace": workspace,
     "workspaces": workspaces,

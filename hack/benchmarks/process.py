@@ -44,6 +44,11 @@ def peak_rss_bytes(pid: int) -> int:
     return _status_bytes(pid, "VmHWM:")
 
 
+def open_files(pid: int) -> int:
+    """How many files and sockets it holds open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def cpu_s(pid: int) -> float:
     """Seconds of processor since its start."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -34,3 +34,13 @@ def simulated_cluster() -> Iterator[SimulatedCluster]:
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), components=COMPONENTS) as server:
         kubectl = Kubectl(binary=server.kubectl_program, kubeconfig=server.kubeconfig)
         yield SimulatedCluster(folder=Path(folder), kubectl=kubectl)
+
+
+@contextmanager
+def running(operator: Operator) -> Iterator[None]:
+    """Run the operator for as long as the context lasts."""
+    operator.ensure()
+    try:
+        yield
+    finally:
+        operator.stop()

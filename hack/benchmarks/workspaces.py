@@ -7,28 +7,21 @@ operator, by kubectl alone. Afterwards the operator starts again among all of th
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from local_cluster.kubectl import Kubectl
 from local_cluster.operator_process import Operator
 
 from benchmarks import process
+from benchmarks.existing_nodes import INFERENCE_READY, create, group, is_ready, make_nodes, workspace
 from benchmarks.floor import copy_of
-from benchmarks.simulated_cluster import SimulatedCluster, simulated_cluster
-from benchmarks.timeline import WATCHES_START_S, Seen, Watching
+from benchmarks.simulated_cluster import SimulatedCluster, running, simulated_cluster
+from benchmarks.timeline import WATCHES_START_S, Watching
 
-PODS_PER_NODE = 100
 QUIET_S = 3.0
 """An operator that did nothing for so long has nothing left to do: its slowest retry after a conflict is far below."""
-GROUP = "bench/group"
 SAMPLE = "sample-workspace"
-CHUNK = 3000
-"""Objects that one kubectl is given: it holds all of them in memory."""
-INFERENCE_READY = '{.status.conditions[?(@.type=="InferenceReady")].status}'
 READY_REPLICAS = "{.status.readyReplicas}"
 
 
@@ -41,9 +34,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure the operator, then its restart, then the floor, each in a namespace of its own on the same nodes."""
     count: int = options.n
     with simulated_cluster() as cluster:
-        _make_nodes(cluster.kubectl, count)
+        make_nodes(cluster.kubectl, count)
         operator = cluster.operator(options.operator_python, "--controllers", "workspace", "--node-provisioner", "byo")
-        with _running(operator):
+        with running(operator):
             template = _children(cluster.kubectl, operator)
             measured = _operators_run(cluster.kubectl, operator, count)
         restarted = _restart(cluster, options, count)
@@ -70,15 +63,6 @@ def show(result: dict[str, Any]) -> None:
     print(f"{'rss then':<20} {restarted['rss_bytes'] / 2**20:>10.1f} MiB")
 
 
-@contextmanager
-def _running(operator: Operator) -> Iterator[None]:
-    operator.ensure()
-    try:
-        yield
-    finally:
-        operator.stop()
-
-
 def _operators_run(kubectl: Kubectl, operator: Operator, count: int) -> dict[str, Any]:
     names = {f"bench-{number}" for number in range(count)}
     pid = process.operator_pid(operator.state)
@@ -86,8 +70,8 @@ def _operators_run(kubectl: Kubectl, operator: Operator, count: int) -> dict[str
     with Watching(kubectl, "workspaces", (INFERENCE_READY,)) as workspaces:
         time.sleep(WATCHES_START_S)
         started = time.monotonic()
-        _create(kubectl, [_workspace(f"bench-{number}", number) for number in range(count)])
-        ended = workspaces.last(names, _is_ready, _patience_s(count))
+        create(kubectl, [workspace(f"bench-{number}", number) for number in range(count)])
+        ended = workspaces.last(names, is_ready, _patience_s(count))
     return {
         "wall_s": round(ended - started, 2),
         "cpu_s": round(process.cpu_s(pid) - cpu_before_s, 2),
@@ -102,7 +86,7 @@ def _restart(cluster: SimulatedCluster, options: argparse.Namespace, count: int)
         options.operator_python, "--controllers", "workspace", "--node-provisioner", "byo", "--leader-elect=false"
     )
     started = time.monotonic()
-    with _running(operator):
+    with running(operator):
         port, pid = process.metrics_port(operator.state), process.operator_pid(operator.state)
         quiet_at = _quiet_since(port, _patience_s(count))
         return {
@@ -130,20 +114,20 @@ def _quiet_since(port: int, patience_s: float) -> float:
 def _floor(kubectl: Kubectl, template: list[dict[str, Any]], count: int) -> float:
     """Seconds until the StatefulSets of as many copies of the children, made by kubectl alone, are ready."""
     names = {f"floor-{number}" for number in range(count)}
-    copies = [_copy(child, f"floor-{number}", _group(number)) for number in range(count) for child in template]
+    copies = [_copy(child, f"floor-{number}", group(number)) for number in range(count) for child in template]
     with Watching(kubectl, "statefulsets", (READY_REPLICAS,)) as sets:
         time.sleep(WATCHES_START_S)
         started = time.monotonic()
-        _create(kubectl, copies)
+        create(kubectl, copies)
         return sets.last(names, lambda seen: seen.columns == ("1",), _patience_s(count)) - started
 
 
 def _children(kubectl: Kubectl, operator: Operator) -> list[dict[str, Any]]:
     """What the operator makes for one Workspace: the template of the floor. Making it warms the cluster up, too."""
     with Watching(kubectl, "workspaces", (INFERENCE_READY,)) as workspaces:
-        _create(kubectl, [_workspace(SAMPLE, 0)])
+        create(kubectl, [workspace(SAMPLE, 0)])
         try:
-            workspaces.last({SAMPLE}, _is_ready, 60.0)
+            workspaces.last({SAMPLE}, is_ready, 60.0)
         except TimeoutError as error:
             operator.require_running()
             status = kubectl.run("get", "workspace", SAMPLE, "-o", "jsonpath={.status.conditions}")
@@ -152,60 +136,9 @@ def _children(kubectl: Kubectl, operator: Operator) -> list[dict[str, Any]]:
     return [kubectl.get(kind, name) for kind, name in kinds]
 
 
-def _copy(obj: dict[str, Any], name: str, group: str) -> dict[str, Any]:
+def _copy(obj: dict[str, Any], name: str, nodes: str) -> dict[str, Any]:
     """The object for another name and group of nodes."""
-    return copy_of(obj, {SAMPLE: name, f'"{_group(0)}"': f'"{group}"'})
-
-
-def _is_ready(seen: Seen) -> bool:
-    return seen.columns == ("True",)
-
-
-def _group(number: int) -> str:
-    """The node, by its label, of the Workspace with that number."""
-    return f"group-{number // PODS_PER_NODE}"
-
-
-def _workspace(name: str, number: int) -> dict[str, Any]:
-    return {
-        "apiVersion": "kaito.sh/v1beta1",
-        "kind": "Workspace",
-        "metadata": {"name": name, "namespace": "default"},
-        "resource": {"labelSelector": {"matchLabels": {GROUP: _group(number)}}},
-        "inference": {"preset": {"name": "phi-4-mini-instruct"}},
-    }
-
-
-def _make_nodes(kubectl: Kubectl, count: int) -> None:
-    """One kwok node for every hundred Workspaces, which says that it has an A100 and lends it to all of them."""
-    offered = {"nvidia.com/gpu": str(PODS_PER_NODE * 3), "cpu": "10000", "memory": "100Ti", "pods": "1000"}
-    offered["ephemeral-storage"] = "1000Ti"
-    _create(kubectl, [_node(_group(number), offered) for number in range(0, count, PODS_PER_NODE)])
-    kubectl.run("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
-
-
-def _node(group: str, offered: dict[str, str]) -> dict[str, Any]:
-    labels = {
-        GROUP: group,
-        "kubernetes.io/hostname": group,
-        "nvidia.com/gpu.product": "NVIDIA-A100-80GB-PCIe",
-        "nvidia.com/gpu.count": "1",
-        "nvidia.com/gpu.memory": "81920",
-        "nvidia.com/cuda.compute.major": "8",
-        "nvidia.com/cuda.compute.minor": "0",
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": group, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
-        "status": {"capacity": offered, "allocatable": offered},
-    }
-
-
-def _create(kubectl: Kubectl, objects: list[dict[str, Any]]) -> None:
-    for start in range(0, len(objects), CHUNK):
-        listed = {"apiVersion": "v1", "kind": "List", "items": objects[start : start + CHUNK]}
-        kubectl.run("create", "-f", "-", stdin=json.dumps(listed))
+    return copy_of(obj, {SAMPLE: name, f'"{group(0)}"': f'"{nodes}"'})
 
 
 def _patience_s(count: int) -> float:

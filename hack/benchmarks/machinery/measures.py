@@ -14,6 +14,7 @@ from attrs import frozen
 
 from benchmarks.machinery.peers import LIST, STREAM, Peer
 from benchmarks.machinery.processes import Process, Replay, replaying, running
+from benchmarks.slope import slope
 from kaito_controller.testing.programs import built
 
 Figures = dict[str, Any]
@@ -143,15 +144,8 @@ def _churn(process: Process, replay: Replay, told: int, rounds: int, count: int)
         **process.memory(),
         "rss_bytes_by_round": resident,
         "changes_a_round": count,
-        "slope_bytes_per_1000_changes": _slope(changes, resident) * THOUSAND,
+        "slope_bytes_per_1000_changes": slope(changes, resident) * THOUSAND,
     }
-
-
-def _slope(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Of the line through the points by least squares."""
-    middle = sum(xs) / len(xs), sum(ys) / len(ys)
-    spread = sum((x - middle[0]) ** 2 for x in xs)
-    return sum((x - middle[0]) * (y - middle[1]) for x, y in zip(xs, ys, strict=True)) / spread
 
 
 WAYS = (STREAM, LIST)
