@@ -1,7 +1,8 @@
 """What the operator keeps of the objects that it watches, where that is less than the whole.
 
 A Node in use lists its images, a Pod carries its whole template: thousands of them would be the greater part of the
-operator's memory. What is read of them is what their shapes in `kube.shapes` name.
+operator's memory. What is read of them is what their shapes in `kube.shapes` name. What a Workspace's children
+were made with is read whole, but only when that Workspace is reconciled: it is kept as text (`views` unpacks it).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from kaito_controller.kube.core import NODES, PODS
+from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.resource import Resource
+from kaito_controller.machinery.packed import packing
 from kaito_controller.machinery.pruning import keeping
-from kaito_controller.machinery.transform import Transform
+from kaito_controller.machinery.transform import Transform, strip
 
 KEPT: Final[Mapping[Resource, Transform]] = MappingProxyType(
     {
@@ -27,5 +29,8 @@ KEPT: Final[Mapping[Resource, Transform]] = MappingProxyType(
             "status.initContainerStatuses",
             "status.containerStatuses",
         ),
+        CONTROLLER_REVISIONS: packing(strip, "data"),
+        SERVICES: packing(strip, "spec", "status"),
+        STATEFUL_SETS: packing(strip, "spec"),
     }
 )

@@ -18,6 +18,7 @@ from kaito_controller.kube.selectors import LabelSelector
 from kaito_controller.kube.shapes import NodeShape, PodShape
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.packed import unpacked
 from kaito_controller.machinery.request import Request
 from kaito_controller.machinery.typed import Typed
 
@@ -70,17 +71,18 @@ class Views:
         workspace = self._typed.read(raw)
         found = self.node_claims.store.by_index(BY_WORKSPACE, request.key) if self.node_claims else ()
         node_claims = tuple(sorted(found, key=metadata.name))
-        services = {name: self.services.store.get(name) for name in (request.key, f"{request.key}-headless")}
+        services = [self.services.store.get(name) for name in (request.key, f"{request.key}-headless")]
+        stateful_set = self.stateful_sets.store.get(request.key)
         return Snapshot(
             raw=raw,
             workspace=workspace.value,
             malformed=workspace.fault,
-            revisions=tuple(self.revisions.store.by_index(BY_WORKSPACE, request.key)),
+            revisions=tuple(map(unpacked, self.revisions.store.by_index(BY_WORKSPACE, request.key))),
             node_claims=node_claims,
             unfit_claims=tuple(self._faults(node_claims)),
             nodes=self._fit_nodes.fitting(self._nodes(workspace.value, self._fit_claims.fitting(node_claims))),
-            services={metadata.name(service): service for service in services.values() if service is not None},
-            stateful_set=self.stateful_sets.store.get(request.key),
+            services={metadata.name(service): unpacked(service) for service in services if service is not None},
+            stateful_set=unpacked(stateful_set) if stateful_set is not None else None,
             pods=tuple(map(self._pod, sorted(self.pods.store.by_index(BY_WORKSPACE, request.key), key=metadata.name))),
         )
 
