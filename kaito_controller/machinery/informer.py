@@ -192,14 +192,19 @@ class Informer:
         if lost is not None:
             self._publish(_lost(lost))
 
+    def keep(self, obj: Object) -> Object | None:
+        """For the reflector: what is kept of an object of a list; of a rejected one what was known before, if anything.
+
+        Its turn comes when all of the list is there (`replace`).
+        """
+        made = self._transformed(obj)
+        return self.store.get(key(obj)) if made is None else made
+
     def replace(self, objects: Sequence[Object], version: str) -> None:
-        """For the reflector: these are all objects."""
+        """For the reflector: these are all objects, as `keep` left them."""
         # A handler that comes while the others are told finds everything in the store already.
         registrations = tuple(self._registrations)
-        kept = (self._kept(obj) for obj in objects)
-        events = self.store.replace(
-            [obj for obj in kept if obj is not None], version, initial=not self._synced.is_set()
-        )
+        events = self.store.replace(objects, version, initial=not self._synced.is_set())
         for event in events:
             if event.change is Change.DELETED:
                 self._unseen.ended(event.object)
@@ -263,11 +268,6 @@ class Informer:
         except Exception as error:  # noqa: BLE001 - it rejects this object and no other
             self._unfit.report(obj, f"the cache of {self.resource.plural}", _text(error))
             return None
-
-    def _kept(self, obj: Object) -> Object | None:
-        """What a list leaves in the store for this object: of a rejected one what was known before, if anything."""
-        made = self._transformed(obj)
-        return self.store.get(key(obj)) if made is None else made
 
     def _unindexed(self, obj: Object, index: str, error: Exception) -> None:
         self._unfit.report(obj, f"index {index!r} of {self.resource.plural}", _text(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Self
 
 from attrs import define, field
@@ -27,14 +28,18 @@ log = logger(__name__)
 class InitialEvents:
     """Takes events until their end is marked. It is a context manager: inside, it warns while the end is missing.
 
+    What is not kept of an object goes at once: all of them whole, at one moment, would be the most memory ever used.
+
     Attributes:
         kind: of what, for warnings.
         clock: where time comes from.
+        keep: what is kept of an object; None for nothing.
         version: what the bookmark at the end says, and only that one: the objects come in any order (WL7).
     """
 
     kind: str
     clock: Clock
+    keep: Callable[[Object], Object | None]
     version: str = field(init=False, default="")
     _objects: dict[str, Object] = field(init=False, factory=dict)
     _deadline: float | None = field(init=False, default=None)
@@ -60,13 +65,13 @@ class InitialEvents:
     def receive(self, kind: str, obj: Object, version: str) -> bool:
         """Take an event; True when it was the end of them."""
         if kind == "ADDED":
-            self._objects[key(obj)] = obj
+            self._take(obj)
             return False
         if self._deadline is None:
             self._deadline = self.clock.monotonic() + PATIENCE_S
         match kind:
             case "MODIFIED":
-                self._objects[key(obj)] = obj
+                self._take(obj)
             case "DELETED":
                 self._objects.pop(key(obj), None)
             case "BOOKMARK" if version and _is_end(obj):
@@ -79,6 +84,13 @@ class InitialEvents:
     def patience(self) -> float:
         """The instant until which more must come."""
         return self.clock.monotonic() + PATIENCE_S if self._deadline is None else self._deadline
+
+    def _take(self, obj: Object) -> None:
+        name, kept = key(obj), self.keep(obj)
+        if kept is None:
+            self._objects.pop(name, None)
+        else:
+            self._objects[name] = kept
 
     def _warn(self) -> None:
         log.warning(

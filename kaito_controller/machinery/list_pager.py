@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define, field
 
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import PAGE_SIZE
+from kaito_controller.machinery.client import PAGE_SIZE, Page
 from kaito_controller.machinery.collection import Collection
 from kaito_controller.machinery.errors import ApiError, is_gone
 
@@ -21,10 +23,12 @@ class ListPager:
 
     Attributes:
         collection: what to list.
+        keep: what is kept of an object, asked page by page; None for nothing.
         page_size: objects a page, always; None decides by the version asked for (RF2).
     """
 
     collection: Collection
+    keep: Callable[[Object], Object | None]
     page_size: int | None = None
     _is_paged: bool = field(init=False, default=False)
 
@@ -45,7 +49,7 @@ class ListPager:
             ApiConnectionError: no answer came.
         """
         page = await self.collection.page(version, limit)
-        objects, first, is_paged = page.items, page, bool(page.continue_token)
+        objects, first, is_paged = self._kept(page), page, bool(page.continue_token)
         while page.continue_token:
             try:
                 page = await self.collection.page(NEWEST, limit, page.continue_token)
@@ -54,10 +58,20 @@ class ListPager:
                     raise
                 # The snapshot that the pages are cut from is gone, so it is all at once or never (RF4).
                 page = first = await self.collection.page(version, 0)
-                objects = page.items
+                objects = self._kept(page)
                 break
-            objects += page.items
+            objects += self._kept(page)
         if is_paged and version == ANY_VERSION:
             # Only a server without a watch cache cuts this one into pages: no use asking it for lists in one piece.
             self._is_paged = True
         return objects, first.resource_version
+
+    def _kept(self, page: Page) -> list[Object]:
+        kept = []
+        # Taken out one by one, so that what is not kept of one is gone before the next is looked at.
+        page.items.reverse()
+        while page.items:
+            made = self.keep(page.items.pop())
+            if made is not None:
+                kept.append(made)
+        return kept

@@ -22,8 +22,12 @@ log = logger(__name__)
 class Sink(Protocol):
     """Where a reflector delivers. Every call happens within one step of the event loop."""
 
+    def keep(self, obj: Object) -> Object | None:
+        """What is kept of an object of the first events or a list; None for nothing. Asked as soon as it is decoded."""
+        ...
+
     def replace(self, objects: Sequence[Object], version: str) -> None:
-        """These are all objects at that version."""
+        """These are all objects at that version, each as `keep` left it."""
         ...
 
     def changed(self, obj: Object) -> None:

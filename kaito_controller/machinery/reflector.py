@@ -112,7 +112,7 @@ class Reflector:
             metadata_only=self.metadata_only,
         )
         self._live = LiveEvents(self.resource.kind, self.clock, self.sink)
-        self._pager = ListPager(collection=self._collection, page_size=self.page_size)
+        self._pager = ListPager(collection=self._collection, keep=self.sink.keep, page_size=self.page_size)
         self._delays = self.backoff or Backoff(clock=self.clock, rng=self.rng)
         self._retries = RetryWindow(self.clock, self.internal_error_retry_s)
 
@@ -173,7 +173,7 @@ class Reflector:
         was_opened = stream.is_open
         async with AsyncExitStack() as closing:
             await closing.enter_async_context(aclosing(stream))
-            with InitialEvents(self.resource.kind, self.clock) as initial:
+            with InitialEvents(self.resource.kind, self.clock, self.sink.keep) as initial:
                 is_complete = await stream.deliver(initial.receive, initial.patience)
             if is_complete:
                 self._replace(initial.objects, initial.version)

@@ -238,8 +238,10 @@ class AioTransport:
 
     async def _chunks(self, call: Call, response: Any) -> AsyncIterator[bytes]:
         with self._wire.translated(call):
-            async for chunk in response.content.iter_any():
-                yield chunk
+            content = response.content
+            while not content.at_eof():
+                # No name holds on to a chunk while the next is waited for: an idle watch would keep megabytes.
+                yield await content.readany()
 
     async def _tried(self, call: Call, attempt: Callable[[], Awaitable[T]], *, retry: bool) -> T:
         """What the first attempt that is not worth another one comes to."""

@@ -117,6 +117,8 @@ class WatchStream:
             # Others had their turn while this waited.
             turn_ends += clock.monotonic() - asked_at
             self._lines = iter(self._split(chunk))
+            # The next wait may take minutes.
+            del chunk
 
     async def _next_chunk(self, deadline: float) -> bytes | None:
         if self._chunks is None:

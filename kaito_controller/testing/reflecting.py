@@ -32,6 +32,10 @@ class Notes:
     told: list[tuple[str, str]] = field(factory=list)
     held: dict[str, str] = field(factory=dict)
 
+    def keep(self, obj: Object) -> Object:
+        """All of it."""
+        return obj
+
     def replace(self, objects: Sequence[Object], version: str) -> None:
         """These are all objects."""
         self.held = {key(item): resource_version(item) for item in objects}

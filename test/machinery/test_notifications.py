@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from random import Random
 
 import pytest
@@ -34,6 +35,12 @@ def informer_of(transform: Transform = strip, metrics: Metrics | None = None) ->
     """An informer that is fed by the test in the reflector's place."""
     clock = VirtualClock()
     return Informer(CONFIG_MAPS, Client(ScriptedTransport(clock)), clock, transform=transform, metrics=metrics)
+
+
+def listed(informer: Informer, objects: Iterable[Object], version: str) -> None:
+    """A list, as the reflector hands it over."""
+    kept = [informer.keep(item) for item in objects]
+    informer.replace([item for item in kept if item is not None], version)
 
 
 def told_by(informer: Informer) -> list[Told]:
@@ -116,10 +123,10 @@ def test_a_transform_runs_once_over_each_object_and_over_no_tombstone() -> None:
         return {**item, "kept": True}
 
     informer = informer_of(counting)
-    informer.replace([cm("a", "1"), cm("b", "2")], "10")
+    listed(informer, [cm("a", "1"), cm("b", "2")], "10")
     informer.changed(cm("a", "11"))
     told = told_by(informer)
-    informer.replace([cm("a", "11")], "12")
+    listed(informer, [cm("a", "11")], "12")
     informer.deleted(cm("a", "13"))
     assert runs == ["1", "2", "11", "11", "13"]
     assert [change for change, _, _ in told] == [Change.ADDED, Change.ADDED, Change.DELETED, Change.DELETED]
@@ -140,13 +147,13 @@ def test_a_transform_that_fails_rejects_that_object_alone() -> None:
 
     informer = informer_of(picky, metrics)
     told = told_by(informer)
-    informer.replace([cm("a", "1"), {**cm("b", "2"), "poison": 1}, cm("c", "3")], "10")
+    listed(informer, [cm("a", "1"), {**cm("b", "2"), "poison": 1}, cm("c", "3")], "10")
     assert informer.has_synced
     assert sorted(informer.store.keys()) == ["default/a", "default/c"]
     informer.changed({**cm("a", "11"), "poison": 1})
     assert informer.store.get("default/a") == cm("a", "1")
     assert informer.store.resource_version == "11"
-    informer.replace([{**cm("a", "12"), "poison": 1}, cm("c", "3")], "20")
+    listed(informer, [{**cm("a", "12"), "poison": 1}, cm("c", "3")], "20")
     assert informer.store.get("default/a") == cm("a", "1")
     informer.deleted({**cm("a", "21"), "poison": 1})
     assert told == [
@@ -163,7 +170,7 @@ def test_what_has_no_name_or_gets_another_is_rejected() -> None:
     renaming = informer_of(lambda item: {**item, "metadata": {"name": "other"}} if item["metadata"].get("x") else item)
     for informer in (informer_of(), renaming):
         nameless: list[Object] = [{"kind": "ConfigMap"}, {"metadata": None}, {"metadata": {"name": ""}}]
-        informer.replace([*nameless, cm("a", "1")], "10")
+        listed(informer, [*nameless, cm("a", "1")], "10")
         assert list(informer.store.keys()) == ["default/a"]
     renaming.changed(cm("b", "2", x="y"))
     assert list(renaming.store.keys()) == ["default/a"]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -29,6 +30,7 @@ from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.rest.metrics import RequestMetrics
 from kaito_controller.machinery.rest.sessions import CALL_CONNECTIONS
 from kaito_controller.machinery.rest.user_agent import user_agent
+from kaito_controller.machinery.rest.wire import Call
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.loopback import Handler, ImpatientClock, listening, serving, status, write_kubeconfig
 from kaito_controller.testing.ports import free_port
@@ -38,6 +40,7 @@ def test_the_770_models_are_not_imported() -> None:
     """The idle operator's memory: neither the transport's import nor its use loads the generated models."""
     program = """
 import sys
+from kaito_controller.machinery.rest.wire import Call
 from kaito_controller.machinery.transport import AioTransport
 AioTransport()
 loaded = [name for name in sys.modules if name.startswith("kubernetes_asyncio.client.")]
@@ -357,6 +360,39 @@ async def test_a_stream_that_is_silent_too_long_ends_with_an_error(tmp_path: Pat
             with pytest.raises(ApiTimeoutError):
                 await anext(chunks)
         hang.set()
+
+
+async def test_an_idle_stream_keeps_nothing_of_what_it_brought(tmp_path: Path) -> None:
+    """Every idle watch of the operator held on to its last chunk, up to 4 MiB each."""
+    freed, hang = asyncio.Event(), asyncio.Event()
+
+    class Chunk(bytes):
+        def __del__(self) -> None:
+            freed.set()
+
+    class Content:
+        """aiohttp's reader, whose real chunks tell nobody when they are freed."""
+
+        came = False
+
+        def at_eof(self) -> bool:
+            return False
+
+        async def readany(self) -> bytes:
+            if self.came:
+                await hang.wait()
+            self.came = True
+            return Chunk(b"a")
+
+    async with serving(await stream_of(b""), tmp_path) as transport:
+        await transport.open()
+        chunks = transport._chunks(Call(method="GET", path="/watch"), SimpleNamespace(content=Content()))
+        assert len(await anext(chunks)) == 1
+        idle = asyncio.ensure_future(anext(chunks))
+        await asyncio.sleep(0)
+        assert freed.is_set()
+        hang.set()
+        await idle
 
 
 async def test_many_streams_leave_calls_their_connections(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
-from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.metadata import Object, key
 from kaito_controller.machinery import initial_events
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiConnectionLostError, ApiError, ApiTimeoutError
@@ -154,6 +154,53 @@ async def test_what_is_streamed_is_transformed_like_what_is_listed(clock: Virtua
         assert "managedFields" not in stored["metadata"]
         await cancelled(task)
     assert turns == ["a", "a"]
+
+
+@virtual_time
+async def test_what_is_not_kept_goes_before_the_end_of_the_stream(clock: VirtualClock) -> None:
+    """All objects whole until the end of the stream made the most memory that an operator ever used."""
+    turns: list[str] = []
+
+    def transform(item: Object) -> Object:
+        turns.append(item["metadata"]["name"])
+        return item
+
+    transport = serving(clock, [added("a", "1"), added("b", "2"), 5.0, end("7")])
+    informer = Informer(CONFIG_MAPS, Client(transport), clock, rng=Random(1), transform=transform)
+    task = asyncio.create_task(informer.run())
+    await clock.sleep(1)
+    assert (turns, informer.has_synced) == (["a", "b"], False)
+    await informer.wait_synced()
+    assert (turns, list(informer.store.keys())) == (["a", "b"], ["default/a", "default/b"])
+    await cancelled(task)
+
+
+@virtual_time
+async def test_a_stream_that_rejects_an_object_keeps_what_was_known_of_it(clock: VirtualClock) -> None:
+    """As a list does; of one that was not known, nothing, whatever the stream said of it before."""
+
+    def picky(item: Object) -> Object:
+        if "poison" in item:
+            raise KeyError("data")
+        return item
+
+    poison = {"poison": 1}
+    first = [added("a", "1"), end("7"), error(410, "Expired")]
+    again = [
+        event("ADDED", cm("a", "8") | poison),
+        added("b", "9"),
+        event("MODIFIED", cm("b", "10") | poison),
+        added("c", "11"),
+        end("12"),
+    ]
+    informer = Informer(CONFIG_MAPS, Client(serving(clock, first, again)), clock, rng=Random(1), transform=picky)
+    task = asyncio.create_task(informer.run())
+    await clock.sleep(60)
+    assert [(key(item), item["metadata"]["resourceVersion"]) for item in informer.store.list()] == [
+        ("default/a", "1"),
+        ("default/c", "11"),
+    ]
+    await cancelled(task)
 
 
 @pytest.mark.scenario("WL3")
