@@ -7,11 +7,42 @@ from copy import deepcopy
 
 from attrs import define, field, frozen
 
-from kaito_controller.kube.metadata import Object, finalizers, is_deleting, key
+from kaito_controller.kube.metadata import Object, finalizers, is_deleting, key, resource_version
+from kaito_controller.kube.metadata import name as name_of
+from kaito_controller.kube.metadata import namespace as namespace_of
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import is_not_found
 from kaito_controller.machinery.patch import patch_from
+
+
+def with_finalizers(obj: Object, *wanted: str) -> Object:
+    """What the metadata of a merge patch says to put finalizers on an object; empty when they are there (PT8).
+
+    It can go into one patch with more. It replaces the whole list, so it holds the resourceVersion: whoever added
+    another one meanwhile makes it a conflict.
+
+    Raises:
+        ValueError: the object was never read from a server.
+    """
+    present = finalizers(obj)
+    missing = [one for one in wanted if one not in present]
+    return _replacement(obj, [*present, *missing]) if missing else {}
+
+
+def without_finalizers(obj: Object, *unwanted: str) -> Object:
+    """The same to take finalizers off; empty when none of them is there."""
+    present = finalizers(obj)
+    kept = [one for one in present if one not in unwanted]
+    return _replacement(obj, kept) if len(kept) < len(present) else {}
+
+
+def _replacement(obj: Object, wanted: list[str]) -> Object:
+    version = resource_version(obj)
+    if not version:
+        raise ValueError(f"metadata.resourceVersion of {key(obj)!r}: a list of finalizers needs it; found none")
+    return {"finalizers": wanted, "resourceVersion": version}
+
 
 Finalizer = Callable[[Object], Awaitable[None]]
 """Undoes what was done for an object that is going. It may change the status of the object it is handed."""
@@ -111,6 +142,6 @@ async def _write(client: Client, resource: Resource, obj: Object, done: Finalize
         with_status = {**obj, "status": done.obj.get("status")}
         found = await patch_from(client, resource, obj, with_status, subresource="status", optimistic_lock=True)
     if done.updated:
-        head = {**found["metadata"], "finalizers": list(finalizers(done.obj))}
-        found = await patch_from(client, resource, found, {**found, "metadata": head}, optimistic_lock=True)
+        patch = {"metadata": _replacement(found, list(finalizers(done.obj)))}
+        found = await client.merge_patch(resource, name_of(obj), namespace_of(obj) or None, patch)
     return found

@@ -8,7 +8,7 @@ from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import ApiError
-from kaito_controller.machinery.finalizers import FinalizeError, FinalizerSet
+from kaito_controller.machinery.finalizers import FinalizeError, FinalizerSet, with_finalizers, without_finalizers
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.transport import Answer, ScriptedTransport, obj
 
@@ -41,6 +41,21 @@ class Work:
                 raise RuntimeError("still in use")
 
         return run
+
+
+def test_a_patch_replaces_the_list_of_the_version_that_was_read() -> None:
+    """So nobody else's finalizer is lost; where nothing changes, a patch says nothing."""
+    before = config_map(OTHER, ONE, version="7")
+    assert with_finalizers(before, ONE, TWO) == {"finalizers": [OTHER, ONE, TWO], "resourceVersion": "7"}
+    assert without_finalizers(before, ONE, TWO) == {"finalizers": [OTHER], "resourceVersion": "7"}
+    assert (with_finalizers(before, ONE), without_finalizers(before, TWO)) == ({}, {})
+    assert before == config_map(OTHER, ONE, version="7")
+
+
+def test_a_patch_without_a_version_is_refused() -> None:
+    """It would replace the list whatever is in it by now."""
+    with pytest.raises(ValueError, match=r"metadata.resourceVersion of 'ns/a'"):
+        with_finalizers({"metadata": {"name": "a", "namespace": "ns"}}, ONE)
 
 
 async def test_a_living_object_gets_what_is_missing() -> None:
