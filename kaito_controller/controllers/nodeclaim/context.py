@@ -22,6 +22,7 @@ from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import is_conflict, is_not_found
 from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.finalizers import without_finalizers
 from kaito_controller.machinery.informer import Informer
 from kaito_controller.machinery.typed import Typed
 from kaito_controller.providers.protocol import CloudProvider
@@ -104,11 +105,9 @@ class Context:
 
     async def drop_finalizer(self, resource: Resource, obj: Object, finalizer: str) -> None:
         """Remove a finalizer; nothing happens when it, or the object, is gone."""
-        kept = [one for one in metadata.finalizers(obj) if one != finalizer]
-        if len(kept) == len(metadata.finalizers(obj)):
-            return
-        head = {"finalizers": kept, "resourceVersion": metadata.resource_version(obj)}
-        await self.patch(resource, metadata.name(obj), {"metadata": head})
+        head = without_finalizers(obj, finalizer)
+        if head:
+            await self.patch(resource, metadata.name(obj), {"metadata": head})
 
 
 def typed(claim: Object) -> NodeClaim:

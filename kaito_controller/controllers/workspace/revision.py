@@ -20,6 +20,7 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.core import CONTROLLER_REVISIONS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.ownership import owner_reference
+from kaito_controller.machinery.finalizers import with_finalizers
 
 KEPT: Final = 10
 HASH_CHARACTERS: Final = 10
@@ -62,14 +63,8 @@ def number(revision: Object) -> int:
 
 
 def marks(raw: Object, revision: Revision) -> Object:
-    """Return the merge patch that a Workspace's metadata lacks; empty when it has everything.
-
-    It holds the resourceVersion when it replaces the list of finalizers, so that nobody else's is lost.
-    """
-    meta: Object = {}
-    if keys.WORKSPACE_FINALIZER not in metadata.finalizers(raw):
-        meta["finalizers"] = [*metadata.finalizers(raw), keys.WORKSPACE_FINALIZER]
-        meta["resourceVersion"] = metadata.resource_version(raw)
+    """Return the merge patch that a Workspace's metadata lacks; empty when it has everything."""
+    meta = with_finalizers(raw, keys.WORKSPACE_FINALIZER)
     wanted = {keys.WORKSPACE_HASH: revision.spec_hash, keys.WORKSPACE_REVISION: str(revision.number)}
     have = metadata.annotations(raw)
     missing = {key: value for key, value in wanted.items() if have.get(key) != value}

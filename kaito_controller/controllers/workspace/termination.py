@@ -20,6 +20,7 @@ from kaito_controller.kube.timestamps import parse_timestamp
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiError, is_not_found
+from kaito_controller.machinery.finalizers import without_finalizers
 
 RECHECK_S: Final = 5.0
 LOST_POD_S: Final = 60.0
@@ -79,10 +80,8 @@ class Termination:
             raise
 
     async def _release(self, raw: Object) -> None:
-        remaining = [name for name in metadata.finalizers(raw) if name != keys.WORKSPACE_FINALIZER]
-        patch = {"metadata": {"finalizers": remaining, "resourceVersion": metadata.resource_version(raw)}}
         try:
-            await self._writer.patch(raw, patch)
+            await self._writer.patch(raw, {"metadata": without_finalizers(raw, keys.WORKSPACE_FINALIZER)})
         except ApiError as error:
             if not is_not_found(error):
                 raise

@@ -26,6 +26,7 @@ from kaito_controller.kube.conditions import Condition
 from kaito_controller.kube.core import NODES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.errors import is_conflict
+from kaito_controller.machinery.finalizers import with_finalizers
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.request import Request, Result
 
@@ -87,13 +88,8 @@ class Lifecycle:
 
     async def _with_finalizer(self, found: Object) -> Object | None:
         """Make sure, before anything exists that would need it, that the claim cannot go without us."""
-        if keys.TERMINATION_FINALIZER in metadata.finalizers(found):
-            return found
-        head = {
-            "finalizers": [*metadata.finalizers(found), keys.TERMINATION_FINALIZER],
-            "resourceVersion": metadata.resource_version(found),
-        }
-        return await self._context.patch(NODE_CLAIMS, metadata.name(found), {"metadata": head})
+        head = with_finalizers(found, keys.TERMINATION_FINALIZER)
+        return await self._context.patch(NODE_CLAIMS, metadata.name(found), {"metadata": head}) if head else found
 
     async def _launch_step(self, progress: Progress) -> None:
         if progress.is_true(ConditionType.LAUNCHED):

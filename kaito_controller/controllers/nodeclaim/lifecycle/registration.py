@@ -17,6 +17,7 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.conditions import Condition
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.serde import unstructure
+from kaito_controller.machinery.finalizers import with_finalizers
 
 UNREGISTERED_TAINT = {"key": keys.TAINT_UNREGISTERED, "effect": "NoExecute"}
 
@@ -62,9 +63,7 @@ def adoption(claim: NodeClaim, node: Object) -> Mapping[str, Any]:
     Finalizer, owner, labels, annotations and taints of the claim come on; the unregistered taint goes, last as it were:
     from then on the scheduler may use the Node.
     """
-    head: dict[str, Any] = {}
-    if keys.TERMINATION_FINALIZER not in metadata.finalizers(node):
-        head["finalizers"] = [*metadata.finalizers(node), keys.TERMINATION_FINALIZER]
+    head = with_finalizers(node, keys.TERMINATION_FINALIZER)
     if all(owner.get("uid") != claim.metadata.uid for owner in metadata.owner_references(node)):
         head["ownerReferences"] = [*metadata.owner_references(node), _owner(claim)]
     wanted_labels = _labels(claim)
