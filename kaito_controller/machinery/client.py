@@ -9,11 +9,11 @@ from typing import Any
 from attrs import frozen
 
 from kaito_controller.kube.core import PODS
-from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.metadata import Object, uid
 from kaito_controller.kube.metadata import name as name_of
 from kaito_controller.kube.metadata import namespace as namespace_of
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.errors import ApiError
+from kaito_controller.machinery.errors import ApiError, is_conflict, is_not_found
 from kaito_controller.machinery.transport import Transport
 
 APPLY = "application/apply-patch+yaml"
@@ -48,6 +48,15 @@ class Client:
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """Read one object from the API server."""
         return await self.transport.request("GET", resource.path(namespace, name))
+
+    async def find(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
+        """Read one object that may not be there; None when it is not."""
+        try:
+            return await self.get(resource, name, namespace)
+        except ApiError as error:
+            if is_not_found(error):
+                return None
+            raise
 
     async def list(
         self,
@@ -184,6 +193,14 @@ class Client:
         if uid:
             options["preconditions"] = {"uid": uid}
         await self.transport.request("DELETE", resource.path(namespace, name), body=options)
+
+    async def delete_exactly(self, resource: Resource, obj: Object) -> None:
+        """Ask for the deletion of this very object, by its UID; one that is gone or was replaced is fine."""
+        try:
+            await self.delete(resource, name_of(obj), namespace_of(obj) or None, uid=uid(obj))
+        except ApiError as error:
+            if not (is_not_found(error) or is_conflict(error)):
+                raise
 
     async def evict(self, name: str, namespace: str, *, uid: str | None = None) -> None:
         """Ask for a Pod to be evicted. A disruption budget that says no is an `ApiError` 429, raised at once."""

@@ -12,7 +12,6 @@ from kaito_controller.kube.metadata import Object, key, namespace
 from kaito_controller.kube.metadata import name as name_of
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.errors import ApiError, is_not_found
 from kaito_controller.machinery.patch import patch_from
 
 Mutate = Callable[[Object], None]
@@ -38,7 +37,7 @@ async def create_or_update(client: Client, resource: Resource, obj: Object, muta
         ApiError: the server refused; a conflict is for `retry_on_conflict` around this call.
         ValueError: `mutate` changed the name or the namespace.
     """
-    before = await _read(client, resource, obj)
+    before = await client.find(resource, name_of(obj), namespace(obj) or None)
     if before is None:
         return Outcome.CREATED, await client.create(resource, _mutated(obj, mutate))
     after = _mutated(before, mutate)
@@ -57,7 +56,7 @@ async def create_or_patch(client: Client, resource: Resource, obj: Object, mutat
         ApiError: the server refused.
         ValueError: `mutate` changed the name or the namespace.
     """
-    before = await _read(client, resource, obj)
+    before = await client.find(resource, name_of(obj), namespace(obj) or None)
     if before is None:
         return Outcome.CREATED, await client.create(resource, _mutated(obj, mutate))
     after = _mutated(before, mutate)
@@ -70,15 +69,6 @@ async def create_or_patch(client: Client, resource: Resource, obj: Object, mutat
         found = await patch_from(client, resource, old, new, subresource="status")
         outcome = Outcome.UPDATED_STATUS if outcome is Outcome.UPDATED else Outcome.UPDATED_STATUS_ONLY
     return outcome, found
-
-
-async def _read(client: Client, resource: Resource, obj: Object) -> Object | None:
-    try:
-        return await client.get(resource, name_of(obj), namespace(obj) or None)
-    except ApiError as error:
-        if is_not_found(error):
-            return None
-        raise
 
 
 def _mutated(obj: Object, mutate: Mutate) -> Object:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, field
 
@@ -25,13 +25,13 @@ from kaito_controller.machinery.errors import (
     ApiTimeoutError,
     is_already_exists,
     is_conflict,
-    is_not_found,
 )
 from kaito_controller.machinery.leadership import JITTER, Callbacks, Durations, LeadershipLostError
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 
 log = logger(__name__)
+T = TypeVar("T")
 
 
 def _always() -> bool:
@@ -228,12 +228,7 @@ class LeaderElector:
         return True
 
     async def _read(self) -> Object | None:
-        try:
-            return await self._within(self.client.get(LEASES, self.name, self.namespace))
-        except ApiError as error:
-            if is_not_found(error):
-                return None
-            raise
+        return await self._within(self.client.find(LEASES, self.name, self.namespace))
 
     async def _write(self, lease: Object | None) -> None:
         """Make the lease ours, given what it is now. From the moment of sending others may see it, so that counts."""
@@ -244,7 +239,7 @@ class LeaderElector:
         self._observe(await self._within(send(LEASES, body)))
         self._renewed_at = sent_at
 
-    async def _within(self, request: Awaitable[Object]) -> Object:
+    async def _within(self, request: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self.durations.request_s):
                 return await request

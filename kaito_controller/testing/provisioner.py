@@ -22,7 +22,7 @@ from kaito_controller.kube.serde import structure
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.errors import ApiError, is_conflict, is_not_found
+from kaito_controller.machinery.errors import ApiError, is_conflict
 from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transport import AioTransport
@@ -136,13 +136,7 @@ class Rig:
 
     async def exists(self, resource: Any, name: str, namespace: str | None = None) -> bool:
         """Whether an object is there."""
-        try:
-            await self.client.get(resource, name, namespace)
-        except ApiError as error:
-            if is_not_found(error):
-                return False
-            raise
-        return True
+        return await self.client.find(resource, name, namespace) is not None
 
 
 def condition_of(claim: NodeClaim, type: str) -> tuple[str, ...]:  # noqa: A002

@@ -212,12 +212,7 @@ class Stage:
 
     async def find(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
         """Read an object, or None when it is not there."""
-        try:
-            return await self.client.get(resource, name, namespace)
-        except ApiError as error:
-            if is_not_found(error):
-                return None
-            raise
+        return await self.client.find(resource, name, namespace)
 
     async def gone(self, resource: Resource, name: str, namespace: str | None = None) -> None:
         """Wait until an object is gone."""

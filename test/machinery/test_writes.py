@@ -57,6 +57,27 @@ async def test_an_apply_names_manager_and_force_and_says_only_what_it_means() ->
     assert {call.content_type for call in calls} == {"application/apply-patch+yaml"}
 
 
+async def test_an_object_that_is_not_there_is_found_missing() -> None:
+    """Any other refusal is no answer to the question."""
+    client, calls = scripted(pod(), MISSING, CONFLICT)
+    assert await client.find(PODS, "p", "default") == pod()
+    assert await client.find(PODS, "p", "default") is None
+    with pytest.raises(ApiError, match="409"):
+        await client.find(PODS, "p", "default")
+    assert {(call.method, call.path) for call in calls} == {("GET", PATH)}
+
+
+async def test_a_deletion_of_what_is_gone_or_replaced_is_done() -> None:
+    """The UID says which object is meant; a refusal for any other reason is told."""
+    client, calls = scripted({}, MISSING, CONFLICT, ApiError(403, "Forbidden"))
+    for _ in range(3):
+        await client.delete_exactly(PODS, pod())
+    with pytest.raises(ApiError, match="403"):
+        await client.delete_exactly(PODS, pod())
+    assert {(call.method, call.path) for call in calls} == {("DELETE", PATH)}
+    assert all(call.body["preconditions"] == {"uid": "uid-default-p"} for call in calls)
+
+
 @pytest.mark.scenario("PT1")
 async def test_an_object_that_was_read_is_no_intent() -> None:
     """With a resourceVersion or managedFields it states what others own."""

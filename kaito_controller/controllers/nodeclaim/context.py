@@ -20,7 +20,7 @@ from kaito_controller.kube.shapes import NodeShape
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.errors import is_conflict, is_not_found
+from kaito_controller.machinery.errors import is_not_found
 from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.finalizers import without_finalizers
 from kaito_controller.machinery.informer import Informer
@@ -94,14 +94,6 @@ class Context:
             raise
         self.cache.written(resource, written)
         return written
-
-    async def delete(self, resource: Resource, obj: Object) -> None:
-        """Ask for the deletion of this very cluster-scoped object; one that is gone or replaced is fine."""
-        try:
-            await self.client.delete(resource, metadata.name(obj), uid=metadata.uid(obj))
-        except Exception as error:
-            if not (is_not_found(error) or is_conflict(error)):
-                raise
 
     async def drop_finalizer(self, resource: Resource, obj: Object, finalizer: str) -> None:
         """Remove a finalizer; nothing happens when it, or the object, is gone."""

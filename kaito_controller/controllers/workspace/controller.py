@@ -158,12 +158,7 @@ class WorkspaceController:
         name = _config_name(snapshot)
         if not name:
             return None
-        try:
-            return await self._client.get(CONFIG_MAPS, name, metadata.namespace(snapshot.raw))
-        except ApiError as error:
-            if is_not_found(error):
-                return None
-            raise
+        return await self._client.find(CONFIG_MAPS, name, metadata.namespace(snapshot.raw))
 
 
 def _config_name(snapshot: Snapshot) -> str:

@@ -14,7 +14,7 @@ from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.errors import ApiError, is_conflict, is_forbidden, is_invalid, is_not_found
+from kaito_controller.machinery.errors import ApiError, is_forbidden, is_invalid
 
 FIELD_MANAGER: Final = "kaito-controller"
 
@@ -45,7 +45,8 @@ class Writer:
         Raises `Conflict` when an object of that name belongs to somebody else, `ApiError` when the server refuses.
         """
         if live is None:
-            live = await self._unseen(resource, desired)
+            # Our caches hold only labelled objects; a stranger's may have none.
+            live = await self._client.find(resource, metadata.name(desired), metadata.namespace(desired) or None)
         if live is not None:
             if not _same_controller(live, desired):
                 raise Conflict(resource, live)
@@ -78,22 +79,7 @@ class Writer:
 
     async def delete(self, resource: Resource, live: Object) -> None:
         """Delete this very object (by UID); one that is gone or was replaced meanwhile is fine."""
-        try:
-            await self._client.delete(
-                resource, metadata.name(live), metadata.namespace(live) or None, uid=metadata.uid(live)
-            )
-        except ApiError as error:
-            if not is_not_found(error) and not is_conflict(error):
-                raise
-
-    async def _unseen(self, resource: Resource, desired: Object) -> Object | None:
-        """Look for an object that our caches, which hold only labelled objects, do not show."""
-        try:
-            return await self._client.get(resource, metadata.name(desired), metadata.namespace(desired) or None)
-        except ApiError as error:
-            if is_not_found(error):
-                return None
-            raise
+        await self._client.delete_exactly(resource, live)
 
 
 class Conflict(Exception):  # noqa: N818 - a finding, not a failure

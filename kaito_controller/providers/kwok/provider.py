@@ -43,7 +43,7 @@ class KwokProvider:
     async def create(self, claim: NodeClaim) -> Instance:
         """Create the claim's Node, unless it is there. Raises `CreateError`."""
         sku = self._sku(claim)
-        present = await self._find(claim.metadata.name)
+        present = await self._client.find(NODES, claim.metadata.name)
         if present is None:
             if self._boot_s:
                 await self._clock.sleep(self._boot_s)
@@ -59,7 +59,7 @@ class KwokProvider:
     async def delete(self, claim: NodeClaim) -> None:
         """End the machine: mark its Node as ended and delete it. Raises `InstanceNotFound` afterwards."""
         name = nodes.node_name(claim.status.provider_id) or claim.metadata.name
-        node = await self._find(name)
+        node = await self._client.find(NODES, name)
         if node is None or nodes.has_ended(node) or not _belongs(node, claim):
             raise InstanceNotFound(f"there is no simulated machine for claim {claim.metadata.name}.")
         try:
@@ -74,7 +74,7 @@ class KwokProvider:
     async def get(self, provider_id: str) -> Instance:
         """Return one machine. Raises `InstanceNotFound`."""
         name = nodes.node_name(provider_id)
-        node = await self._find(name) if name else None
+        node = await self._client.find(NODES, name) if name else None
         if node is None or nodes.has_ended(node) or nodes.instance(node).provider_id != provider_id:
             raise InstanceNotFound(f"there is no simulated machine {provider_id}.")
         return nodes.instance(node)
@@ -111,14 +111,6 @@ class KwokProvider:
         except ApiError as error:
             if is_already_exists(error):
                 return await self._client.get(NODES, claim.metadata.name)
-            raise
-
-    async def _find(self, name: str) -> Object | None:
-        try:
-            return await self._client.get(NODES, name)
-        except ApiError as error:
-            if is_not_found(error):
-                return None
             raise
 
 

@@ -219,11 +219,7 @@ async def _opened(
     world = World(transport=transport, namespace=namespace, clock=clock, forget=forget, virtual=virtual, fake=fake)
     await client.create(NAMESPACES, {"metadata": {"name": namespace}})
     await client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "default", "namespace": namespace}})
-    try:
-        await client.get(CUSTOM_RESOURCE_DEFINITIONS, "gadgets.example.com")
-    except ApiError as error:
-        if not is_not_found(error):
-            raise
+    if await client.find(CUSTOM_RESOURCE_DEFINITIONS, "gadgets.example.com") is None:
         await client.create(CUSTOM_RESOURCE_DEFINITIONS, gadgets.definition())
         await world.until_served(gadgets.GADGETS)
     return world

@@ -60,7 +60,7 @@ class GarbageCollector:
             with suppress(InstanceNotFound):
                 await self._context.provider.delete(orphan.of_instance(instance, self._node_class))
             for node in self._context.nodes_of(instance.provider_id):
-                await self._context.delete(NODES, node)
+                await self._context.client.delete_exactly(NODES, node)
 
     async def _delete_abandoned(self, instances: Sequence[Instance], claims: Sequence[Object]) -> None:
         ours = [
@@ -76,7 +76,7 @@ class GarbageCollector:
             self._context.events.event(claim, "Warning", Reason.GARBAGE_COLLECTED.value, note, action="Deleting")
             self._context.metrics.disrupted.labels(Reason.GARBAGE_COLLECTED.value).inc()
             _log.info("deleting a claim without machine", claim=metadata.name(claim))
-            await self._context.delete(NODE_CLAIMS, claim)
+            await self._context.client.delete_exactly(NODE_CLAIMS, claim)
 
     async def _is_gone(self, provider_id: str) -> bool:
         """Ask about the one machine: the list was made before the claims were read."""

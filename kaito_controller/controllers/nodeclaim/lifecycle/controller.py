@@ -158,7 +158,7 @@ class Lifecycle:
             if remaining <= 0:
                 self._warn(progress.found, limit.reason, limit.message, "Deleting")
                 self._context.metrics.disrupted.labels(limit.reason.value).inc()
-                await self._context.delete(NODE_CLAIMS, progress.found)
+                await self._context.client.delete_exactly(NODE_CLAIMS, progress.found)
                 return Result.done(limit.message)
             progress.retry(remaining, f"until {limit.reason.value}")
         if progress.retry_after_s is None:

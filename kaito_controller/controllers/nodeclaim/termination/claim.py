@@ -62,7 +62,7 @@ class ClaimTermination:
     async def _delete_nodes(self, nodes: Sequence[Object]) -> None:
         for node in nodes:
             if not metadata.is_deleting(node):
-                await self._context.delete(NODES, node)
+                await self._context.client.delete_exactly(NODES, node)
 
     async def _finish(self, found: Object, claim: NodeClaim) -> None:
         self._launch.forget(claim.metadata.name, claim.metadata.uid)

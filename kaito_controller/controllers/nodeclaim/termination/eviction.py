@@ -22,7 +22,7 @@ async def carry_out(context: Context, node: Object, drain: Drain) -> None:
     for pod in drain.evict:
         await _evict(context, node, pod)
     for pod in drain.delete:
-        await _delete(context, pod)
+        await context.client.delete_exactly(PODS, pod)
 
 
 async def _evict(context: Context, node: Object, pod: Object) -> None:
@@ -36,11 +36,3 @@ async def _evict(context: Context, node: Object, pod: Object) -> None:
         # 500 is the API server's answer to a pod that several budgets match.
         note = f"pod {metadata.key(pod)} cannot be evicted now: {error.message}"
         context.events.event(node, "Warning", Reason.FAILED_DRAINING.value, note, action="Draining")
-
-
-async def _delete(context: Context, pod: Object) -> None:
-    try:
-        await context.client.delete(PODS, metadata.name(pod), metadata.namespace(pod), uid=metadata.uid(pod))
-    except ApiError as error:
-        if not (is_not_found(error) or is_conflict(error)):
-            raise

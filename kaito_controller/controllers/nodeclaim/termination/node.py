@@ -84,7 +84,7 @@ class NodeTermination:
     async def _down(self, node: Object) -> Result:
         ending = self._ending(node)
         if ending.found is not None and not metadata.is_deleting(ending.found):
-            await self._context.delete(NODE_CLAIMS, ending.found)
+            await self._context.client.delete_exactly(NODE_CLAIMS, ending.found)
         if await self._is_lost(node):
             return await self._finish(ending, "the machine is gone already")
         marked = await self._mark(node)

@@ -9,7 +9,6 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.core import PERSISTENT_VOLUME_CLAIMS, VOLUME_ATTACHMENTS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.errors import ApiError, is_not_found
 
 
 async def attached(client: Client, node: str, staying: Sequence[Object]) -> list[str]:
@@ -43,10 +42,5 @@ async def _volumes_of(client: Client, pods: Sequence[Object]) -> set[str]:
 
 
 async def _volume_of(client: Client, claim: str, namespace: str) -> str:
-    try:
-        bound = await client.get(PERSISTENT_VOLUME_CLAIMS, claim, namespace)
-    except ApiError as error:
-        if is_not_found(error):
-            return ""
-        raise
+    bound = await client.find(PERSISTENT_VOLUME_CLAIMS, claim, namespace) or {}
     return str((bound.get("spec") or {}).get("volumeName") or "")
