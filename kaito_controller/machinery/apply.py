@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
 
 from kaito_controller.kube.metadata import Object, key, metadata
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import ApiError, is_conflict
 from kaito_controller.machinery.request import TerminalError
 
@@ -35,15 +34,26 @@ class ApplyConflictError(TerminalError):
         self.conflicts = conflicts
 
 
+class Applies(Protocol):
+    """A `Client`, or a `CachedClient`, which takes note of what it wrote."""
+
+    async def apply(
+        self, resource: Resource, body: Object, *, field_manager: str, force: bool = True, subresource: str = ""
+    ) -> Object:
+        """Own exactly the fields in the body."""
+        ...
+
+
 @frozen(kw_only=True)
 class Applier:
     """Applies intents under one field manager's name.
 
     Attributes:
+        client: sends them.
         field_manager: who owns what is applied; the same through all versions of a controller.
     """
 
-    client: Client
+    client: Applies
     field_manager: str
 
     def __attrs_post_init__(self) -> None:

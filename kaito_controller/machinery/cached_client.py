@@ -141,9 +141,13 @@ class CachedClient:
         """Replace an object."""
         return self._noted(resource, await self._client.update(resource, body, subresource))
 
-    async def apply(self, resource: Resource, body: Object, *, field_manager: str, force: bool = True) -> Object:
+    async def apply(
+        self, resource: Resource, body: Object, *, field_manager: str, force: bool = True, subresource: str = ""
+    ) -> Object:
         """Own exactly the fields in the body."""
-        applied = await self._client.apply(resource, body, field_manager=field_manager, force=force)
+        applied = await self._client.apply(
+            resource, body, field_manager=field_manager, force=force, subresource=subresource
+        )
         return self._noted(resource, applied)
 
     async def merge_patch(

@@ -12,7 +12,9 @@ from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube import metadata
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
+from kaito_controller.machinery.apply import Applier
 from kaito_controller.machinery.cache import Cache
+from kaito_controller.machinery.cached_client import CachedClient
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import ApiError, is_forbidden, is_invalid
 
@@ -37,7 +39,8 @@ class Writer:
 
     def __init__(self, client: Client, cache: Cache) -> None:
         self._client = client
-        self._cache = cache
+        self._noted = CachedClient(cache)
+        self._applier = Applier(client=self._noted, field_manager=FIELD_MANAGER)
 
     async def ensure(self, resource: Resource, desired: Object, live: Object | None) -> Done:
         """Bring a child of a Workspace to what is desired.
@@ -65,17 +68,13 @@ class Writer:
 
     async def apply(self, resource: Resource, desired: Object) -> Object:
         """Own exactly the fields of an object."""
-        written = await self._client.apply(resource, desired, field_manager=FIELD_MANAGER)
-        self._cache.written(resource, written)
-        return written
+        return await self._applier.apply(resource, desired, force=True)
 
     async def patch(self, raw: Object, patch: Object, *, subresource: str = "") -> Object:
         """Merge into a Workspace."""
-        written = await self._client.merge_patch(
+        return await self._noted.merge_patch(
             WORKSPACES, metadata.name(raw), metadata.namespace(raw), patch, subresource=subresource
         )
-        self._cache.written(WORKSPACES, written)
-        return written
 
     async def delete(self, resource: Resource, live: Object) -> None:
         """Delete this very object (by UID); one that is gone or was replaced meanwhile is fine."""
