@@ -18,6 +18,7 @@ from kaito_controller.kube.resource import Resource
 from kaito_controller.kube.serde import structure
 from kaito_controller.kube.shapes import NodeShape
 from kaito_controller.machinery.cache import Cache
+from kaito_controller.machinery.cached_client import CachedClient
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import is_not_found
@@ -42,6 +43,7 @@ class Context:
     provider: CloudProvider
     metrics: NodeClaimMetrics
     timing: Timing
+    _noted: CachedClient = field(init=False, default=Factory(lambda self: CachedClient(self.cache), takes_self=True))
     _fit_claims: Typed[NodeClaim] = field(
         init=False, default=Factory(lambda self: Typed(NodeClaim, READER, self.cache.unfit), takes_self=True)
     )
@@ -87,13 +89,11 @@ class Context:
     ) -> Object | None:
         """Merge a patch into a cluster-scoped object and remember the write; None when the object is gone."""
         try:
-            written = await self.client.merge_patch(resource, name, None, patch, subresource=subresource)
+            return await self._noted.merge_patch(resource, name, None, patch, subresource=subresource)
         except Exception as error:
             if is_not_found(error):
                 return None
             raise
-        self.cache.written(resource, written)
-        return written
 
     async def drop_finalizer(self, resource: Resource, obj: Object, finalizer: str) -> None:
         """Remove a finalizer; nothing happens when it, or the object, is gone."""
