@@ -30,7 +30,8 @@ def test_one_without_a_record_is_found_by_its_marker(tmp_path: Path) -> None:
     processes = Processes(tmp_path)
     process = processes.start("sleeper", ["sleep", "600"], folder=tmp_path)
     (tmp_path / "processes" / "sleeper.json").unlink()
-    assert marked(str(tmp_path.resolve())) == [process]
+    # The kernel shows the environment a moment after the program was started.
+    eventually("it is found", lambda: marked(str(tmp_path.resolve())) == [process])
     processes.stop_all()
     assert not process.alive
 
