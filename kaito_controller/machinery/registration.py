@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeGuard
@@ -21,7 +22,7 @@ Failed = Callable[[Event, BaseException], None]
 """Told of an event and what the handler raised on it."""
 
 
-class Registration:
+class Registration(ABC):
     """What `Informer.add_handler` gives: the handler is told until it is removed or the informer stops.
 
     Attributes:
@@ -62,14 +63,15 @@ class Registration:
         """
         self.remove()
 
+    @abstractmethod
     def tell(self, event: Event) -> None:
         """For the informer: hand one event over. It never raises."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mark_synced(self) -> None:
         """For the informer: every object of the first list has been handed over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self) -> None:
         """For the informer: it runs."""
 
@@ -97,6 +99,9 @@ class InlineRegistration(Registration):
     def mark_synced(self) -> None:
         """Everything handed over has been dealt with already."""
         self._synced.set()
+
+    def start(self) -> None:
+        """There is nothing to begin: it is the informer that calls."""
 
 
 class BufferedRegistration(Registration):
