@@ -85,6 +85,12 @@ class Processes:
         process = self._record(name)
         return process if process and process.alive else None
 
+    def exit_code(self, name: str) -> int | None:
+        """Return what a program ended with; None while it runs, and of one that another process started."""
+        process = self._record(name)
+        child = _children.get(process.pid) if process else None
+        return child.poll() if child else None
+
     def names(self) -> list[str]:
         """Return the names of all that were started and not stopped, running or not."""
         return sorted(path.stem for path in self._records.glob("*.json"))

@@ -16,6 +16,7 @@ from attrs import frozen
 from local_cluster.kubectl import Kubectl
 from local_cluster.operator_process import NAME, NAMESPACE, Operator
 
+from kaito_controller.machinery.leadership import Durations
 from kaito_controller.testing import builders
 from kaito_controller.testing.apiserver import APIServer, serving
 from kaito_controller.testing.eventually import eventually
@@ -25,6 +26,8 @@ LEASE = "kaito-controller-workspace"
 CREDENTIAL = "authentication.kubernetes.io/credential-id"
 TAKE_OVER_S = 60.0
 """A lease lives for 15 s; what is left is for a slow machine."""
+SOONEST_S = Durations().lease_s - Durations().renew_deadline_s
+"""A leader that still leads renewed its lease within the renew deadline, and the lease lives on from then."""
 OUR_GROUPS = {"kaito.sh", "apps", ""}
 
 
@@ -45,6 +48,12 @@ class Contender:
     def has_ended(self) -> bool:
         """Whether its process is gone."""
         return Processes(self.operator.state).get(NAME) is None
+
+    @property
+    def end(self) -> tuple[int | None, str]:
+        """What its process ended with, and the last lines that it printed."""
+        processes = Processes(self.operator.state)
+        return processes.exit_code(NAME), processes.last_words(NAME)
 
 
 @pytest.fixture
@@ -78,12 +87,15 @@ def contenders(server: APIServer, tmp_path: Path) -> Iterator[tuple[Contender, C
             one.operator.stop()
 
 
+def lease(server: APIServer) -> dict[str, Any]:
+    """What the lease says; nothing while there is none."""
+    found = server.kubectl("get", "lease", LEASE, f"--namespace={NAMESPACE}", "--ignore-not-found", "--output=json")
+    return dict(json.loads(found)["spec"]) if found else {}
+
+
 def holder(server: APIServer) -> str:
     """Who holds the lease; empty for nobody."""
-    found = server.kubectl("get", "lease", LEASE, f"--namespace={NAMESPACE}", "--ignore-not-found", "--output=json")
-    if not found:
-        return ""
-    return str(json.loads(found)["spec"].get("holderIdentity") or "")
+    return str(lease(server).get("holderIdentity") or "")
 
 
 def writes(server: APIServer) -> list[tuple[str, str, int]]:
@@ -114,7 +126,7 @@ def are_looked_at(server: APIServer, *names: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.scenario("LE5", "LE8", "LE9")
+@pytest.mark.scenario("LE3", "LE5", "LE8", "LE9")
 def test_a_leader_that_was_stopped_does_not_write_when_it_goes_on(
     server: APIServer, contenders: tuple[Contender, Contender]
 ) -> None:
@@ -122,7 +134,7 @@ def test_a_leader_that_was_stopped_does_not_write_when_it_goes_on(
 
     Given two operators, of which the first leads and has been stopped in the middle of its work
     When the second has taken over and done that work, the first goes on, and later the second is killed
-    Then the first has ended without a write, and, started again, takes over from the dead one.
+    Then the first has ended with an error and without a write, and, started again, takes over from the dead one.
     """
     first, second = contenders
     leader = holder(server)
@@ -132,8 +144,11 @@ def test_a_leader_that_was_stopped_does_not_write_when_it_goes_on(
     assert len(old) == 1, "one of two writes"
 
     workspaces(server, *(f"b{number}" for number in range(20)))
+    stopped_at = time.monotonic()
     os.kill(first.pid, signal.SIGSTOP)
     eventually("the second takes over", lambda: holder(server) not in {leader, ""}, timeout_s=TAKE_OVER_S)
+    assert time.monotonic() - stopped_at > SOONEST_S
+    successor = holder(server)
     names = [f"b{number}" for number in range(20)]
     eventually("the work is done", lambda: are_looked_at(server, *names), timeout_s=TAKE_OVER_S)
     taken = next(
@@ -143,9 +158,14 @@ def test_a_leader_that_was_stopped_does_not_write_when_it_goes_on(
     workspaces(server, *(f"c{number}" for number in range(20)))
     os.kill(first.pid, signal.SIGCONT)
     eventually("the first has ended", lambda: first.has_ended)
+    code, words = first.end
+    assert code == 1
+    assert "leader election lost" in words
     eventually("the rest is done", lambda: are_looked_at(server, *(f"c{number}" for number in range(20))))
     after = [(what, code) for who, what, code in writes(server)[taken:] if who in old and code < 300]
     assert after == [], "the old leader must not write"
+    now = lease(server)
+    assert (now["holderIdentity"], now["leaseTransitions"]) == (successor, 1)
 
     os.kill(second.pid, signal.SIGKILL)
     killed_at = time.monotonic()

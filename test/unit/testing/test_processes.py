@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,17 @@ def test_a_record_is_enough_to_stop_it(tmp_path: Path) -> None:
     assert not process.alive
     assert found.get("sleeper") is None
     assert found.names() == []
+
+
+def test_an_exit_code_is_told_once_it_has_ended(tmp_path: Path) -> None:
+    """A program that runs has none yet, and one that was never started has none at all."""
+    processes = Processes(tmp_path)
+    os.mkfifo(tmp_path / "go")
+    processes.start("failing", ["sh", "-c", "read _ < go; exit 3"], folder=tmp_path)
+    assert (processes.exit_code("failing"), processes.exit_code("unknown")) == (None, None)
+    (tmp_path / "go").write_text("\n")
+    eventually("it has ended", lambda: processes.exit_code("failing") == 3)
+    assert processes.get("failing") is None
 
 
 def test_one_without_a_record_is_found_by_its_marker(tmp_path: Path) -> None:
