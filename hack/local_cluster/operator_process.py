@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from kaito_controller.testing.ports import free_port
 from kaito_controller.testing.processes import Processes
 from local_cluster.folders import REPOSITORY
 from local_cluster.kubectl import Kubectl
@@ -51,7 +51,7 @@ class Operator:
                 self._wait_ready(processes, running["health_port"])
                 return
             processes.stop(NAME)
-        health, metrics = _free_port(), _free_port()
+        health, metrics = free_port(), free_port()
         command = [
             str(self.python), "-m", "kaito_controller", "run",
             "--kubeconfig", str(self._write_kubeconfig()),
@@ -133,13 +133,6 @@ def _prefix_of(environment: Path) -> Path:
         if key.strip() == "home":
             return Path(value.strip()).resolve().parent
     raise OperatorError(f"{environment}/pyvenv.cfg names no home: remove the environment, it is made anew")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _answers(url: str) -> bool:

@@ -17,6 +17,7 @@ import attrs
 from attrs import frozen
 
 from local_cluster import surroundings
+from local_cluster.folders import REPOSITORY
 from local_cluster.kubectl import Kubectl
 from local_cluster.lessons import Lesson, first_lesson
 from local_cluster.operator_process import Operator, OperatorError, local_arguments
@@ -24,9 +25,8 @@ from local_cluster.phases import Phases
 from local_cluster.readiness import wait_until_ready
 from local_cluster.state import clusters_folder
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = ROOT / "config" / "samples" / "workspace_v1beta1_tiny_phi3.yaml"
-SAMPLE_V1ALPHA1 = ROOT / "config" / "samples" / "workspace_v1alpha1_tiny_phi3.yaml"
+SAMPLE = REPOSITORY / "config" / "samples" / "workspace_v1beta1_tiny_phi3.yaml"
+SAMPLE_V1ALPHA1 = REPOSITORY / "config" / "samples" / "workspace_v1alpha1_tiny_phi3.yaml"
 BINARIES = ("kubernetes", "kwok", "coredns", "pause")
 READY_TIMEOUT_S = 600.0
 ANSWER_TIMEOUT_S = 60.0
@@ -59,7 +59,7 @@ def printed_path(*command: str) -> Path:
 
     Raises QuickstartError when the script fails.
     """
-    done = subprocess.run([str(ROOT / command[0]), *command[1:]], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([str(REPOSITORY / command[0]), *command[1:]], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise QuickstartError(f"{' '.join(command)} failed (exit {done.returncode}): its last lines above say why")
     return Path(done.stdout.strip().splitlines()[-1])
@@ -86,7 +86,7 @@ def build() -> Built:
 
 def cluster_up(name: str) -> Path:
     """Start the cluster with one ordinary node, or find it running; return its admin kubeconfig."""
-    done = subprocess.run([str(ROOT / "hack/cluster"), "up", "--name", name, "--nodes", "1"], check=False)
+    done = subprocess.run([str(REPOSITORY / "hack/cluster"), "up", "--name", name, "--nodes", "1"], check=False)
     if done.returncode != 0:
         raise QuickstartError("the local cluster did not come up: its last lines above say why")
     return printed_path("hack/cluster", "kubeconfig", "--name", name)
@@ -197,7 +197,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Exit 0 when both endpoints gave the answer that the model was taught."""
     options = arguments(argv)
-    os.chdir(ROOT)
+    os.chdir(REPOSITORY)
     surroundings.enter(options.name)
     try:
         phases, workspace, answers, lesson, kubectl = run(options.name)

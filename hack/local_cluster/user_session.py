@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
+from local_cluster.folders import REPOSITORY
 from local_cluster.kubectl import Kubectl
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @frozen(kw_only=True)
@@ -26,7 +24,7 @@ class UserSession:
         """Run one line as a user would type it at the root of the checkout."""
         return subprocess.run(
             ["/bin/bash", "-o", "pipefail", "-c", command],
-            cwd=ROOT,
+            cwd=REPOSITORY,
             env=self.environment,
             capture_output=True,
             text=True,

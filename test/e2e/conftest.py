@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from local_cluster.folders import REPOSITORY
 from local_cluster.kubectl import Kubectl
-from local_cluster.user_session import ROOT, UserSession
+from local_cluster.user_session import UserSession
 
 from kaito_controller.testing.machine import MachineState
 
@@ -48,7 +49,7 @@ def quickstart(
     try:
         done = subprocess.run(
             ["hack/quickstart", "--summary", str(summary)],
-            cwd=ROOT,
+            cwd=REPOSITORY,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -65,12 +66,17 @@ def quickstart(
             kubectl=Kubectl(binary=Path(found["kubectl"]), kubeconfig=Path(found["kubeconfig"])),
         )
     finally:
-        subprocess.run(["hack/cluster", "down"], cwd=ROOT, env=environment, check=True)
+        subprocess.run(["hack/cluster", "down"], cwd=REPOSITORY, env=environment, check=True)
 
 
 def operator_log(environment: dict[str, str]) -> str:
     """The end of the operator's log, for the message of a failed set-up."""
     done = subprocess.run(
-        ["hack/cluster", "logs", "operator"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        ["hack/cluster", "logs", "operator"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return "\n--- operator ---\n" + done.stdout[-6000:]

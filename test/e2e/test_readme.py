@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from local_cluster.user_session import ROOT, UserSession
+from local_cluster.folders import REPOSITORY
+from local_cluster.user_session import UserSession
 
 from kaito_controller.testing.eventually import eventually
 from kaito_controller.testing.machine import MachineState
@@ -23,7 +24,7 @@ LAST = "hack/cluster down"
 
 def console_commands() -> list[str]:
     """The lines behind `$ ` in the README's console blocks, `hack/cluster down` last."""
-    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```console\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
     lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
     return sorted((line for line in lines if line not in ALREADY_RUN), key=lambda line: line == LAST)
 
