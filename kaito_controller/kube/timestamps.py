@@ -11,9 +11,7 @@ def format_timestamp(moment: datetime) -> str:
     Raises:
         ValueError: the datetime is naive.
     """
-    if moment.tzinfo is None:
-        raise ValueError(f"moment: must carry a time zone; found the naive {moment.isoformat()}")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _utc(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def format_micro_timestamp(moment: datetime) -> str:
@@ -22,9 +20,7 @@ def format_micro_timestamp(moment: datetime) -> str:
     Raises:
         ValueError: the datetime is naive.
     """
-    if moment.tzinfo is None:
-        raise ValueError(f"moment: must carry a time zone; found the naive {moment.isoformat()}")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _utc(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def parse_timestamp(text: str) -> datetime:
@@ -36,4 +32,10 @@ def parse_timestamp(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"timestamp: RFC 3339 needs an offset such as Z; found {text!r}")
+    return moment.astimezone(UTC)
+
+
+def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError(f"moment: must carry a time zone; found the naive {moment.isoformat()}")
     return moment.astimezone(UTC)
