@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from attrs import evolve, field, frozen
 
@@ -77,6 +78,18 @@ def has_status(conditions: Sequence[Condition], type: str, status: str) -> bool:
     """Whether the condition of a type is there with this status."""
     found = find(conditions, type)
     return found is not None and found.status == status
+
+
+def condition_of(obj: Mapping[str, Any], type: str) -> Mapping[str, Any] | None:  # noqa: A002
+    """The condition of a type in the status of an object as decoded from JSON, or None."""
+    conditions: Sequence[Mapping[str, Any]] = (obj.get("status") or {}).get("conditions") or ()
+    return next((condition for condition in conditions if condition.get("type") == type), None)
+
+
+def status_of(obj: Mapping[str, Any], type: str) -> str:  # noqa: A002
+    """The status of that condition; empty when it is not there."""
+    found = condition_of(obj, type)
+    return str(found.get("status") or "") if found else ""
 
 
 def _stamped(condition: Condition, stamp: str) -> Condition:

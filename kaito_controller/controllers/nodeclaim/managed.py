@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kaito_controller.kube import metadata
+from kaito_controller.kube.conditions import TRUE, status_of
 from kaito_controller.kube.metadata import Object
 from kaito_controller.providers.protocol import NodeClass
 
@@ -37,8 +38,7 @@ def claimed_provider_id(claim: Object) -> str:
 
 def is_ready(node: Object) -> bool:
     """Whether the kubelet says that the Node is Ready."""
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    return status_of(node, "Ready") == TRUE
 
 
 def _object(value: Any) -> Mapping[str, Any]:

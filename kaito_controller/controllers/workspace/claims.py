@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from kaito_controller.api import labels as keys
 from kaito_controller.kube import metadata
+from kaito_controller.kube.conditions import FALSE, TRUE, condition_of, status_of
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.object_meta import ObjectMeta
 from kaito_controller.kube.shapes import ConditionShape
@@ -68,16 +69,14 @@ def is_ready(claim: Object) -> bool:
     """Whether the claim's node is initialized; a claim without a Ready condition counts once it names a node."""
     if metadata.is_deleting(claim):
         return False
-    ready = _condition(claim, "Ready")
-    if ready is None:
+    if condition_of(claim, "Ready") is None:
         return bool(node_name(claim))
-    return ready.get("status") == "True"
+    return status_of(claim, "Ready") == TRUE
 
 
 def is_failed(claim: Object) -> bool:
     """Whether the claim will never get a node by itself: registration found more than one."""
-    registered = _condition(claim, "Registered")
-    return registered is not None and registered.get("status") == "False"
+    return status_of(claim, "Registered") == FALSE
 
 
 def instance_types(claim: Object) -> tuple[str, ...]:
@@ -128,15 +127,10 @@ def _obstacle_of(claim: Object) -> tuple[str, str] | None:
     if metadata.is_deleting(claim):
         return None
     for stage in _STAGES:
-        found = _condition(claim, stage)
-        if found is None or found.get("status") != "True":
+        found = condition_of(claim, stage)
+        if found is None or found.get("status") != TRUE:
             reason = str((found or {}).get("reason") or _AWAITING)
             said = str((found or {}).get("message") or f"{stage} is not reported yet")
             text = f"NodeClaim {metadata.name(claim)}: {said}"
             return reason, text if len(text) <= MESSAGE_LIMIT else f"{text[:MESSAGE_LIMIT]}..."
     return None
-
-
-def _condition(claim: Mapping[str, Any], type_: str) -> Mapping[str, Any] | None:
-    conditions: Sequence[Mapping[str, Any]] = (claim.get("status") or {}).get("conditions") or ()
-    return next((condition for condition in conditions if condition.get("type") == type_), None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.reasons import Reason
@@ -11,6 +11,7 @@ from kaito_controller.catalog.loader import Catalog
 from kaito_controller.catalog.model import SKU
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube import metadata, quantity
+from kaito_controller.kube.conditions import TRUE, status_of
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.node_sku import UnknownHardware, node_sku
 
@@ -21,7 +22,7 @@ _PRESSURES: Final = ("DiskPressure", "MemoryPressure", "PIDPressure")
 
 def is_ready(node: Object) -> bool:
     """Whether the kubelet reports Ready and nobody has asked for the node's deletion."""
-    return _status(node, "Ready") == "True" and not metadata.is_deleting(node)
+    return status_of(node, "Ready") == TRUE and not metadata.is_deleting(node)
 
 
 def instance_type(node: Object) -> str:
@@ -39,7 +40,7 @@ def pressures(nodes: Iterable[Object]) -> str:
     """Return the nodes under resource pressure as ``name (DiskPressure)``, comma-separated; empty without any."""
     found = []
     for node in sorted(nodes, key=metadata.name):
-        pressing = [pressure for pressure in _PRESSURES if _status(node, pressure) == "True"]
+        pressing = [pressure for pressure in _PRESSURES if status_of(node, pressure) == TRUE]
         if pressing:
             found.append(f"{metadata.name(node)} ({', '.join(pressing)})")
     return ", ".join(found)
@@ -72,8 +73,3 @@ def sku_of(nodes: Sequence[Object], catalog: Catalog) -> SKU | Blocked:
             ),
         )
     return sku if sku is not None else Blocked(reason=Reason.NODE_NOT_READY, message="no node matches", waits=True)
-
-
-def _status(node: Mapping[str, Any], type_: str) -> str:
-    conditions: Sequence[Mapping[str, Any]] = (node.get("status") or {}).get("conditions") or ()
-    return next((str(condition.get("status")) for condition in conditions if condition.get("type") == type_), "")

@@ -5,7 +5,7 @@ The order of the checks is KAITO's: the first that any pod fails is the workspac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from attrs import frozen
@@ -13,6 +13,7 @@ from attrs import frozen
 from inference_server import contract
 from kaito_controller.api.reasons import Reason
 from kaito_controller.kube import metadata
+from kaito_controller.kube.conditions import TRUE, condition_of, status_of
 from kaito_controller.kube.metadata import Object
 
 MESSAGE_LIMIT: Final = 256
@@ -68,18 +69,7 @@ def trouble(pods: Iterable[Object]) -> Trouble | None:
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
     """Whether the kubelet says that the pod answers its readiness probe."""
-    return condition_status(pod, "Ready") == "True"
-
-
-def condition_status(obj: Mapping[str, Any], type_: str) -> str:
-    """Return the status of a condition of a Pod or Node; empty when it is not there."""
-    found = _condition(obj, type_)
-    return str(found.get("status", "")) if found else ""
-
-
-def _condition(obj: Mapping[str, Any], type_: str) -> Mapping[str, Any] | None:
-    conditions: Sequence[Mapping[str, Any]] = (obj.get("status") or {}).get("conditions") or ()
-    return next((condition for condition in conditions if condition.get("type") == type_), None)
+    return status_of(pod, "Ready") == TRUE
 
 
 def _containers(pod: Object) -> Iterator[Mapping[str, Any]]:
@@ -147,7 +137,7 @@ def _evicted(pod: Object) -> Trouble | None:
 
 
 def _unschedulable(pod: Object) -> Trouble | None:
-    found = _condition(pod, "PodScheduled")
+    found = condition_of(pod, "PodScheduled")
     if found is None or found.get("status") != "False" or found.get("reason") != "Unschedulable":
         return None
     text = f"pod {metadata.name(pod)}: {found.get('message') or 'no node takes it'}"

@@ -80,3 +80,18 @@ def test_unknown_is_neither_true_nor_false(status, true, false):
     assert (true, false) == (conditions.is_true(found, "Ready"), conditions.is_false(found, "Ready"))
     assert not conditions.is_true([], "Ready")
     assert not conditions.is_false([], "Ready")
+
+
+def test_a_condition_of_decoded_json_is_read_by_its_type():
+    """Any part of the status may be missing or null, as in an object that nobody has reported on."""
+    ready = {"type": "Ready", "status": "False", "reason": "Because"}
+    obj = {"status": {"conditions": [{"type": "Other", "status": "True"}, ready, {"type": "Null", "status": None}]}}
+    assert conditions.condition_of(obj, "Ready") is ready
+    assert [conditions.status_of(obj, type_) for type_ in ("Ready", "Other", "Null", "None")] == [
+        "False",
+        "True",
+        "",
+        "",
+    ]
+    for empty in ({}, {"status": None}, {"status": {"conditions": None}}):
+        assert (conditions.condition_of(empty, "Ready"), conditions.status_of(empty, "Ready")) == (None, "")

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from kaito_controller.api.conditions import ConditionType
 from kaito_controller.controllers.nodeclaim import managed
 from kaito_controller.kube import metadata
+from kaito_controller.kube.conditions import TRUE, status_of
 from kaito_controller.kube.metadata import Object
 from kaito_controller.providers.protocol import Instance
 
@@ -51,6 +52,4 @@ def abandoned(
 
 def is_registered(claim: Object) -> bool:
     """Whether the claim's machine had joined as a Node."""
-    conditions = (claim.get("status") or {}).get("conditions") or ()
-    wanted = ConditionType.REGISTERED.value
-    return any(one.get("type") == wanted and one.get("status") == "True" for one in conditions)
+    return status_of(claim, ConditionType.REGISTERED.value) == TRUE

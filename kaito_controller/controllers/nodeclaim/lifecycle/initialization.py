@@ -15,7 +15,7 @@ from kaito_controller.controllers.nodeclaim import managed, taints
 from kaito_controller.controllers.nodeclaim.conditions import holds, unknown
 from kaito_controller.controllers.nodeclaim.lifecycle.registration import UNREGISTERED_TAINT
 from kaito_controller.kube import metadata, quantity
-from kaito_controller.kube.conditions import Condition
+from kaito_controller.kube.conditions import Condition, condition_of
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.serde import unstructure
 
@@ -104,7 +104,7 @@ def _gone(claim: NodeClaim) -> tuple[Reason, str]:
 
 
 def _not_ready(node: Object) -> str:
-    for condition in (node.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "Ready":
-            return f"the kubelet says: {condition.get('message') or condition.get('reason') or 'not Ready'}"
-    return "the kubelet has not reported yet"
+    ready = condition_of(node, "Ready")
+    if ready is None:
+        return "the kubelet has not reported yet"
+    return f"the kubelet says: {ready.get('message') or ready.get('reason') or 'not Ready'}"
