@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from kaito_controller.kube.metadata import Object, key, metadata
+from kaito_controller.kube.metadata import Object, key, metadata, resource_version
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.errors import ApiError, is_conflict
 from kaito_controller.machinery.request import TerminalError
@@ -37,6 +37,10 @@ class ApplyConflictError(TerminalError):
 class Applies(Protocol):
     """A `Client`, or a `CachedClient`, which takes note of what it wrote."""
 
+    async def create(self, resource: Resource, body: Object, *, field_manager: str = "") -> Object:
+        """Create an object."""
+        ...
+
     async def apply(
         self, resource: Resource, body: Object, *, field_manager: str, force: bool = True, subresource: str = ""
     ) -> Object:
@@ -59,6 +63,19 @@ class Applier:
     def __attrs_post_init__(self) -> None:
         if not self.field_manager:
             raise ValueError("field_manager: an apply needs the name of its manager; found none")
+
+    async def create(self, resource: Resource, intent: Object) -> Object:
+        """Make an object that is not there; one that is, and may be a stranger's, is never touched.
+
+        An apply would merge into that one, and a look beforehand leaves a moment in between. What is made so is owned
+        as by an update: before the first apply over it, send the patch of `as_applied`.
+
+        Raises:
+            ApiError: an object of that name exists (409 AlreadyExists), or the server refused for another reason.
+            ValueError: the intent is an object that was read.
+        """
+        _require_intent(intent)
+        return await self.client.create(resource, intent, field_manager=self.field_manager)
 
     async def apply(self, resource: Resource, intent: Object, *, force: bool) -> Object:
         """Own exactly the fields of `intent`; what only we owned and is no longer in it, the server removes (PT1, PT3).
@@ -92,6 +109,24 @@ class Applier:
             fields = ", ".join(f"{each.field} ({each.message})" for each in conflicts)
             text = f"{resource.kind} {key(intent)!r}: fields of others: {fields}; leave them out, or apply with force"
             raise ApplyConflictError(text, conflicts) from error
+
+
+def as_applied(obj: Object, field_manager: str) -> Object:
+    """The merge patch that makes an object count as applied which `Applier.create` made; empty when it counts already.
+
+    Without it, a field that is applied no longer would stay, since its creator owns it too. client-go's csaupgrade does
+    the same to objects of client-side apply. Defaults, which a creator owns as well, are set anew by the server.
+
+    Args:
+        obj: as the server has it, with its `managedFields`.
+        field_manager: who created it and is going to apply it.
+    """
+    entries = metadata(obj).get("managedFields") or []
+    ours = [entry for entry in entries if entry.get("manager") == field_manager and not entry.get("subresource")]
+    if [entry.get("operation") for entry in ours] != ["Update"]:
+        return {}
+    moved = [{**entry, "operation": "Apply"} if entry is ours[0] else entry for entry in entries]
+    return {"metadata": {"managedFields": moved, "resourceVersion": resource_version(obj)}}
 
 
 def field_conflicts(error: BaseException) -> tuple[FieldConflict, ...]:

@@ -133,9 +133,9 @@ class CachedClient:
             found = found[:limit]
         return [deep_copy(obj) for obj in found] if copy else found
 
-    async def create(self, resource: Resource, body: Object) -> Object:
+    async def create(self, resource: Resource, body: Object, *, field_manager: str = "") -> Object:
         """Create an object; the answer is what was created."""
-        return self._noted(resource, await self._client.create(resource, body))
+        return self._noted(resource, await self._client.create(resource, body, field_manager=field_manager))
 
     async def update(self, resource: Resource, body: Object, subresource: str = "") -> Object:
         """Replace an object."""

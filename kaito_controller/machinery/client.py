@@ -141,9 +141,10 @@ class Client:
         accept = _metadata_of(METADATA_KIND) if metadata_only else WHOLE
         return self.transport.stream("GET", resource.path(namespace), query=query, accept=accept)
 
-    async def create(self, resource: Resource, body: Object) -> Object:
-        """Create an object in the namespace that its metadata names."""
-        return await self.transport.request("POST", resource.path(namespace_of(body) or None), body=body)
+    async def create(self, resource: Resource, body: Object, *, field_manager: str = "") -> Object:
+        """Create an object in the namespace that its metadata names; `field_manager` is who owns its fields then."""
+        query = {"fieldManager": field_manager} if field_manager else None
+        return await self.transport.request("POST", resource.path(namespace_of(body) or None), query=query, body=body)
 
     async def update(self, resource: Resource, body: Object, subresource: str = "") -> Object:
         """Replace an object; the resourceVersion in its metadata, when there, must still be the current one."""

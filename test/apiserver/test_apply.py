@@ -8,7 +8,8 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, PODS, SERVICES
 from kaito_controller.kube.metadata import Object, resource_version
-from kaito_controller.machinery.errors import ApiError, is_conflict, is_invalid, is_not_found
+from kaito_controller.machinery.apply import Applier, as_applied
+from kaito_controller.machinery.errors import ApiError, is_already_exists, is_conflict, is_invalid, is_not_found
 from kaito_controller.testing.fake.gadgets import GADGETS
 from kaito_controller.testing.fake.stage import World, everywhere
 
@@ -87,6 +88,46 @@ async def test_what_is_no_longer_applied_is_removed(world: World) -> None:
     left = await client.apply(CONFIG_MAPS, config_map(world, d="1"), field_manager="one")
     assert left["data"] == {"b": "1", "c": "1", "d": "1"}
     assert owners(left)["one", "Apply", ""] == {"f:data": {"f:d": {}}}
+
+
+@pytest.mark.scenario("PT1", "PT3")
+@everywhere
+async def test_what_was_created_counts_as_applied_once_its_record_says_so(world: World) -> None:
+    """Else a field that is applied no longer stays with its creator; the patch that says so is needed once."""
+    client, applier = world.client, Applier(client=world.client, field_manager="one")
+    made = await applier.create(CONFIG_MAPS, config_map(world, a="1", b="1"))
+    assert owners(made) == {("one", "Update", ""): {"f:data": {".": {}, "f:a": {}, "f:b": {}}}}
+    patch = as_applied(made, "one")
+    assert as_applied(made, "two") == {}
+    moved = await client.merge_patch(CONFIG_MAPS, "a", world.namespace, patch)
+    assert owners(moved) == {("one", "Apply", ""): owners(made)["one", "Update", ""]}
+    assert as_applied(moved, "one") == {}
+    applied = await applier.apply(CONFIG_MAPS, config_map(world, b="2"), force=False)
+    assert applied["data"] == {"b": "2"}
+    with pytest.raises(ApiError) as caught:
+        await client.merge_patch(CONFIG_MAPS, "a", world.namespace, patch)
+    assert is_conflict(caught.value)
+
+
+@pytest.mark.scenario("PT1")
+@everywhere
+async def test_a_field_stays_with_its_creator(world: World) -> None:
+    """Why the record must say otherwise: an apply by the same manager removes nothing that its creation owns."""
+    applier = Applier(client=world.client, field_manager="one")
+    await applier.create(CONFIG_MAPS, config_map(world, a="1", b="1"))
+    left = await applier.apply(CONFIG_MAPS, config_map(world, b="2"), force=True)
+    assert left["data"] == {"a": "1", "b": "2"}
+
+
+@everywhere
+async def test_what_is_there_is_not_created_over(world: World) -> None:
+    """Nor merged into, whosever it is."""
+    applier = Applier(client=world.client, field_manager="one")
+    theirs = await world.client.create(CONFIG_MAPS, config_map(world, a="1"))
+    with pytest.raises(ApiError) as caught:
+        await applier.create(CONFIG_MAPS, config_map(world, b="1"))
+    assert is_already_exists(caught.value)
+    assert await world.client.get(CONFIG_MAPS, "a", world.namespace) == theirs
 
 
 @pytest.mark.scenario("PT3")

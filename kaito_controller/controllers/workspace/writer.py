@@ -1,4 +1,8 @@
-"""The one writer of child objects: server-side apply, only where a live object differs, and never over a stranger's."""
+"""The one writer of child objects: created where there is none, else applied, and never over a stranger's.
+
+An apply alone would do, were it not for strangers: it merges into whatever has the name. So what our caches do not show
+is created, which the API server refuses when anything is there, and only what is known to be ours is applied over.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube import metadata
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.apply import Applier
+from kaito_controller.machinery.apply import Applier, as_applied
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.cached_client import CachedClient
 from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.errors import ApiError, is_forbidden, is_invalid
+from kaito_controller.machinery.errors import ApiError, is_already_exists, is_forbidden, is_invalid
 
 FIELD_MANAGER: Final = "kaito-controller"
 
@@ -48,23 +52,34 @@ class Writer:
         Raises `Conflict` when an object of that name belongs to somebody else, `ApiError` when the server refuses.
         """
         if live is None:
-            # Our caches hold only labelled objects; a stranger's may have none.
-            live = await self._client.find(resource, metadata.name(desired), metadata.namespace(desired) or None)
-        if live is not None:
-            if not _same_controller(live, desired):
-                raise Conflict(resource, live)
-            if metadata.is_deleting(live):
-                return Done.WAITS
-            if drift(desired, live) is None:
-                return Done.SETTLED
+            if await self.create(resource, desired):
+                return Done.CREATED
+            # Anybody's, since our caches hold only labelled objects; or ours, and the cache is late.
+            live = await self._read(resource, desired)
+        if not _same_controller(live, desired):
+            raise Conflict(resource, live)
+        if metadata.is_deleting(live):
+            return Done.WAITS
+        if drift(desired, live) is None:
+            return Done.SETTLED
         try:
-            await self.apply(resource, desired)
+            await self._update(resource, desired)
         except ApiError as error:
-            if live is None or not is_invalid(error) or _IMMUTABLE not in error.message:
+            if not is_invalid(error) or _IMMUTABLE not in error.message:
                 raise
             await self.delete(resource, live)
             return Done.RECREATED
-        return Done.CREATED if live is None else Done.UPDATED
+        return Done.UPDATED
+
+    async def create(self, resource: Resource, desired: Object) -> bool:
+        """Make an object; False when there is one of that name, which is left alone whosever it is."""
+        try:
+            await self._applier.create(resource, desired)
+        except ApiError as error:
+            if is_already_exists(error):
+                return False
+            raise
+        return True
 
     async def apply(self, resource: Resource, desired: Object) -> Object:
         """Own exactly the fields of an object."""
@@ -79,6 +94,17 @@ class Writer:
     async def delete(self, resource: Resource, live: Object) -> None:
         """Delete this very object (by UID); one that is gone or was replaced meanwhile is fine."""
         await self._client.delete_exactly(resource, live)
+
+    async def _update(self, resource: Resource, desired: Object) -> None:
+        """Own exactly the fields of an object that `create` may have made."""
+        patch = as_applied(await self._read(resource, desired), FIELD_MANAGER)
+        if patch:
+            await self._noted.merge_patch(resource, metadata.name(desired), metadata.namespace(desired), patch)
+        await self.apply(resource, desired)
+
+    async def _read(self, resource: Resource, desired: Object) -> Object:
+        """The object as the server has it, with the record of who owns which field, which no cache keeps."""
+        return await self._client.get(resource, metadata.name(desired), metadata.namespace(desired))
 
 
 class Conflict(Exception):  # noqa: N818 - a finding, not a failure

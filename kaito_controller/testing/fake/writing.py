@@ -219,8 +219,8 @@ def _stamped(obj: Object, owned: Ownership) -> Object:
 
 
 def _recorded(old: Object, body: Object) -> Ownership:
-    """Who owned what before; a body that empties the record starts it anew."""
+    """Who owned what before: as the body says, where it says anything; one that empties the record starts it anew."""
     given = body["metadata"].get("managedFields")
     if given in ([], [{}]):
         return Ownership()
-    return Ownership.of(old)
+    return Ownership.of(body if given else old)

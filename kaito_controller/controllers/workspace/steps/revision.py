@@ -24,7 +24,7 @@ class RevisionStep:
         if patch:
             await self._writer.patch(snapshot.raw, patch)
         if plan.revision.create is not None:
-            await self._writer.apply(CONTROLLER_REVISIONS, plan.revision.create)
+            await self._writer.create(CONTROLLER_REVISIONS, plan.revision.create)
         if plan.revision.prune is not None:
             await self._writer.delete(CONTROLLER_REVISIONS, plan.revision.prune)
         return StepResult()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.workspace.plan import Plan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
@@ -22,13 +24,20 @@ class ServiceStep:
 
     async def run(self, plan: Plan, snapshot: Snapshot) -> StepResult:
         """Apply both where they differ."""
-        notices: list[Notice] = []
+        created: list[str] = []
         for desired in plan.services:
             name = metadata.name(desired)
             try:
                 done = await self._writer.ensure(SERVICES, desired, snapshot.services.get(name))
             except (Conflict, ApiError) as error:
-                return StepResult(notices=tuple(notices), refusal=refusal_of(error), error=error)
+                return StepResult(notices=_told(created), refusal=refusal_of(error), error=error)
             if done is Done.CREATED:
-                notices.append(Notice(reason=Reason.SERVICE_CREATED, note=f"Created Service {name}", action="Create"))
-        return StepResult(notices=tuple(notices))
+                created.append(name)
+        return StepResult(notices=_told(created))
+
+
+def _told(created: Sequence[str]) -> tuple[Notice, ...]:
+    if not created:
+        return ()
+    note = f"Created Service{'s' if len(created) > 1 else ''} {' and '.join(created)}"
+    return (Notice(reason=Reason.SERVICE_CREATED, note=note, action="Create"),)
