@@ -11,26 +11,34 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from kaito_controller.api.nodeclaim import NODE_CLAIMS
+from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.packed import packing
 from kaito_controller.machinery.pruning import keeping
+from kaito_controller.machinery.sharing import sharing
 from kaito_controller.machinery.transform import Transform, strip
 
 KEPT: Final[Mapping[Resource, Transform]] = MappingProxyType(
     {
-        NODES: keeping("spec", "status.conditions", "status.capacity", "status.allocatable"),
-        PODS: keeping(
-            "spec.nodeName",
-            "status.phase",
-            "status.reason",
-            "status.message",
-            "status.conditions",
-            "status.initContainerStatuses",
-            "status.containerStatuses",
-        ),
-        CONTROLLER_REVISIONS: packing(strip, "data"),
-        SERVICES: packing(strip, "spec", "status"),
-        STATEFUL_SETS: packing(strip, "spec"),
+        resource: sharing(transform)
+        for resource, transform in {
+            NODES: keeping("spec", "status.conditions", "status.capacity", "status.allocatable"),
+            PODS: keeping(
+                "spec.nodeName",
+                "status.phase",
+                "status.reason",
+                "status.message",
+                "status.conditions",
+                "status.initContainerStatuses",
+                "status.containerStatuses",
+            ),
+            CONTROLLER_REVISIONS: packing(strip, "data"),
+            SERVICES: packing(strip, "spec", "status"),
+            STATEFUL_SETS: packing(strip, "spec"),
+            WORKSPACES: strip,
+            NODE_CLAIMS: strip,
+        }.items()
     }
 )
