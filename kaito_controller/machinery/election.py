@@ -93,16 +93,11 @@ class ElectionThread:
     def _run(self, tell: Callable[[BaseException | None], None]) -> None:
         try:
             asyncio.run(self._contend(tell))
-        except LeadershipLostError as error:
-            log.error("leadership is lost; the process ends", error=str(error))  # noqa: TRY400 - the message is all
-            self._on_lost(f"leader election lost: {error}")
-        except asyncio.CancelledError:
+        except (LeadershipLostError, asyncio.CancelledError):
             return
         except Exception as error:
             log.exception("leader election failed")
             tell(error)
-            if self._is_leading:
-                self._on_lost(f"leader election failed: {error}")
 
     async def _contend(self, tell: Callable[[BaseException | None], None]) -> None:
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
@@ -119,6 +114,16 @@ class ElectionThread:
                 await self._elector.run(
                     Callbacks(on_started_leading=lead, on_stopped_leading=self._stopped, on_new_leader=_announce)
                 )
+        except LeadershipLostError as error:
+            # Before anything is closed: a name that does not resolve holds the end of the loop for minutes.
+            log.error("leadership is lost; the process ends", error=str(error))  # noqa: TRY400 - the message is all
+            self._on_lost(f"leader election lost: {error}")
+            raise
+        except Exception as error:
+            if self._is_leading:
+                log.exception("leader election failed; the process ends")
+                self._on_lost(f"leader election failed: {error}")
+            raise
         finally:
             await transport.close()
 

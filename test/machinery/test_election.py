@@ -92,6 +92,27 @@ async def test_a_lost_lease_is_reported_once_even_while_the_main_loop_is_stuck()
     await election.release()
 
 
+@pytest.mark.scenario("LE9")
+async def test_a_lost_lease_is_reported_before_connections_are_closed() -> None:
+    """The next leader waits for no name that is still being resolved, so neither may the end of this one."""
+    reported, lost = list[int](), list[str]()
+
+    class Lingering(OneLease):
+        async def close(self) -> None:
+            reported.append(len(lost))
+            await super().close()
+
+    transport = Lingering(RealClock())
+    election = thread_on(transport, lost)
+    await election.acquire()
+    transport.is_cut = True
+    for thread in threading.enumerate():
+        if thread.name == "leader election":
+            thread.join(5)
+    assert reported == [1]
+    await election.release()
+
+
 @pytest.mark.scenario("LE7", "LE8", "MG4")
 async def test_a_release_before_the_lease_was_won_ends_the_thread() -> None:
     """Whoever stops contending leaves no thread and no lease behind."""
