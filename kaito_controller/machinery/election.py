@@ -107,13 +107,12 @@ class ElectionThread:
             tell(None)
             await asyncio.Event().wait()
 
+        callbacks = Callbacks(on_started_leading=lead, on_stopped_leading=self._stopped, on_new_leader=_announce)
         transport = self._make_transport()
         try:
             self._elector = self._make_elector(Client(transport))
             if not self._stopping.is_set():
-                await self._elector.run(
-                    Callbacks(on_started_leading=lead, on_stopped_leading=self._stopped, on_new_leader=_announce)
-                )
+                await self._until_released(self._elector, callbacks)
         except LeadershipLostError as error:
             # Before anything is closed: a name that does not resolve holds the end of the loop for minutes.
             log.error("leadership is lost; the process ends", error=str(error))  # noqa: TRY400 - the message is all
@@ -126,6 +125,15 @@ class ElectionThread:
             raise
         finally:
             await transport.close()
+
+    async def _until_released(self, elector: LeaderElector, callbacks: Callbacks) -> None:
+        try:
+            await elector.run(callbacks)
+        except asyncio.CancelledError as error:
+            if self._stopping.is_set():
+                raise
+            # Nobody renews from now on, and nobody asked for that.
+            raise RuntimeError("what the election waited for was cancelled") from error
 
     def _stopped(self) -> None:
         # One that lost the lease stays marked as a leader, so that it may not write in the moments it has left.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,36 @@ async def test_a_lost_lease_is_reported_before_connections_are_closed() -> None:
         if thread.name == "leader election":
             thread.join(5)
     assert reported == [1]
+    await election.release()
+
+
+@pytest.mark.scenario("LE9")
+@pytest.mark.parametrize("leads", [True, False])
+async def test_a_cancellation_that_nobody_asked_for_ends_no_election_in_silence(leads: bool) -> None:
+    """A leader that nobody renews any more ends; a contender's wait for leadership does not go on for ever."""
+
+    class Closing(OneLease):
+        is_closing = not leads
+
+        async def request(self, method: str, path: str, *_: object, **more: Any) -> Object:
+            if self.is_closing:
+                # As a request ends that waits for a connection of a pool that is closed.
+                raise asyncio.CancelledError
+            return await super().request(method, path, **more)
+
+    transport, lost = Closing(RealClock()), list[str]()
+    election = thread_on(transport, lost)
+    if leads:
+        await election.acquire()
+        transport.is_closing = True
+        for thread in threading.enumerate():
+            if thread.name == "leader election":
+                thread.join(5)
+        assert lost == ["leader election failed: what the election waited for was cancelled"]
+    else:
+        with pytest.raises(RuntimeError, match="was cancelled"):
+            await asyncio.wait_for(election.acquire(), 10)
+        assert lost == []
     await election.release()
 
 
