@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from kaito_controller.machinery.errors import ApiConnectionError, ConfigurationError
 from kaito_controller.machinery.transport import AioTransport
@@ -101,6 +102,39 @@ async def test_a_new_client_certificate_takes_effect_without_a_restart(tmp_path:
             assert await transport.request("GET", "/x") == {"name": "bert"}
             with pytest.raises(ConnectionError):
                 await asyncio.wait_for(anext(chunks), 10)
+        door.closed.set()
+
+
+async def test_a_watch_that_waits_for_a_name_outlives_its_connections(tmp_path: Path) -> None:
+    """Sessions that close cancel the lookup, but nobody asked the watch to end: it opens by the new name."""
+    authority, door, clock = Authority.make(), Door(), ImpatientClock()
+    (tmp_path / "ca.crt").write_text(authority.pem)
+    authority.issue("anna").write(tmp_path)
+    asked = asyncio.Event()
+
+    class NeverAnswers(AbstractResolver):
+        async def resolve(self, *_: object, **__: object) -> list[ResolveResult]:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def close(self) -> None:
+            pass
+
+    async def watch(transport: AioTransport) -> bytes:
+        async with transport.stream("GET", "/watch") as chunks:
+            return await anext(chunks)
+
+    async with listening(door.answer, authority.server_context(clients=True)) as url:
+        path = write_kubeconfig(tmp_path / "kubeconfig", url.replace("127.0.0.1", "localhost"), PAIR, TRUST)
+        async with AioTransport(kubeconfig=path, clock=clock) as transport:
+            transport._connections._sessions.watches.pool_manager.connector._resolver = NeverAnswers()
+            watching = asyncio.create_task(watch(transport))
+            await asyncio.wait_for(asked.wait(), 10)
+            authority.issue("bert").write(tmp_path)
+            clock.ahead_s = 60
+            assert await transport.request("GET", "/x") == {"name": "bert"}
+            assert await asyncio.wait_for(watching, 10) == b"bert"
         door.closed.set()
 
 

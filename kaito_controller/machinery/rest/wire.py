@@ -133,6 +133,13 @@ class Wire:
         except RuntimeError as error:
             # What aiohttp calls it when the session was closed under a request or under a stream being read.
             raise ApiConnectionLostError(f"{what}: the connection was closed ({error})") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # And what comes of it while a name is resolved or a connection waited for. Let through, it would end the
+            # task that asked, as if somebody had meant that.
+            raise ApiConnectionLostError(f"{what}: the connection was closed") from error
 
     async def _take(self, stack: AsyncExitStack) -> tuple[Identity, Sessions]:
         identity = await self.credentials.identity()
