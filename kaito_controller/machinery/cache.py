@@ -153,6 +153,7 @@ class Cache:
 
         Raises:
             CacheMutatedError: that happened.
+            RuntimeError: an informer was cancelled by what it waited for.
         """
         await self._failure.wait()
         if self._error is not None:
@@ -213,7 +214,13 @@ class Cache:
         self._tasks[informer] = task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
+        error: BaseException | None
+        if not task.cancelled():
+            error = task.exception()
+        else:
+            # Whoever stops or removes an informer has taken its task out before; this one went by itself.
+            is_lost = task in self._tasks.values()
+            error = RuntimeError(f"{task.get_name()}: cancelled, though not asked to stop") if is_lost else None
         if error is not None and self._error is None:
             log.critical("an informer has failed", informer=task.get_name(), error=str(error))
             self._error = error

@@ -99,7 +99,12 @@ class RunnableGroup:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
+        error: BaseException | None
+        if not task.cancelled():
+            error = task.exception()
+        else:
+            # Something that it waited for was; its work is no more done than that of one that raised.
+            error = None if self.is_closed else RuntimeError(f"{task.get_name()}: cancelled, though not asked to stop")
         if error is None:
             return
         if self.is_closed:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from typing import Any
 
@@ -119,6 +120,36 @@ async def test_a_failure_of_one_part_stops_all_and_is_raised(clock: VirtualClock
         with pytest.raises(RuntimeError, match="brittle broke"):
             await manager.run(asyncio.Event())
         assert notes[-1] == "released"
+
+
+@pytest.mark.scenario("MG3")
+@pytest.mark.parametrize("where", ["part", "informer"])
+@virtual_time
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure(clock: VirtualClock, where: str) -> None:
+    """What a part waits for may be cancelled by others; without that part the operator would go on as if whole."""
+
+    class Cancelled(Part):
+        async def run(self, stop: asyncio.Event) -> None:  # noqa: ARG002 - it ends by itself
+            await self.clock.sleep(5)
+            raise asyncio.CancelledError
+
+    class Cancelling(ScriptedTransport):
+        @asynccontextmanager
+        async def stream(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+            await self.clock.sleep(5)
+            raise asyncio.CancelledError
+            yield  # what makes it a context
+
+    metrics = Metrics()
+    answers = [listing(CONFIG_MAPS, "1")]
+    transport = (ScriptedTransport if where == "part" else Cancelling)(clock, answers)
+    cache = Cache(Client(transport), clock, metrics)
+    cache.informer(CONFIG_MAPS)
+    manager = Manager(cache, clock, metrics)
+    manager.add(Cancelled("odd", clock, []) if where == "part" else Part("other", clock, []))
+    with pytest.raises(RuntimeError, match="cancelled, though not asked to stop"):
+        await asyncio.wait_for(manager.run(asyncio.Event()), 60)
+    assert clock.monotonic() == 5
 
 
 @pytest.mark.scenario("MG2")
