@@ -81,6 +81,7 @@ class Manager:
         self._free = RunnableGroup("parts that need no leader", self._fail)
         self._guarded = RunnableGroup("parts that need to lead", self._fail)
         self._warming = RunnableGroup("warm-ups", self._fail)
+        self._groups = (self._free, self._guarded, self._warming)
         self._background = RunnableGroup("parts of the manager", self._fail)
         self._failure: BaseException | None = None
         self._over = asyncio.Event()
@@ -127,6 +128,8 @@ class Manager:
     async def run(self, stop: asyncio.Event) -> None:
         """Run everything until `stop` is set or a part fails.
 
+        Cancelled, it stops everything as it does when asked to. Cancelled while it stops, it gives parts no more time.
+
         Raises:
             AddressInUseError: a port is taken.
             CacheSyncError: the API server did not answer the first lists.
@@ -144,11 +147,9 @@ class Manager:
                 self._fail("start", error)
             await asyncio.wait({stopping})
         finally:
-            for task in (stopping, starting):
-                task.cancel()
-                await asyncio.wait({task})
-            overrun = await self._shut_down()
-        self._raise(overrun)
+            ending = asyncio.create_task(self._end(stopping, starting), name="end")
+            await self._see_through(ending)
+        self._raise(ending.result())
 
     async def _start(self) -> None:
         """Start the parts in order; cancelled on the way when asked to stop (MG4)."""
@@ -203,15 +204,33 @@ class Manager:
         for error in errors:
             raise error
 
+    async def _see_through(self, ending: asyncio.Task[Any]) -> None:
+        """Wait for the end even if cancelled: a lease that is still renewed would outlive its leader."""
+        cancellation: asyncio.CancelledError | None = None
+        while not ending.done():
+            try:
+                await asyncio.wait({ending})
+            except asyncio.CancelledError as error:
+                cancellation = error
+                for group in self._groups:
+                    group.cut_off()
+        if cancellation is not None:
+            raise cancellation
+
+    async def _end(self, *tasks: asyncio.Task[None]) -> GraceExceededError | None:
+        for task in tasks:
+            task.cancel()
+            await asyncio.wait({task})
+        return await self._shut_down()
+
     async def _shut_down(self) -> GraceExceededError | None:
         """Stop everything; what exceeded the grace time is returned."""
         self._is_ready = False
         log.info("stopping")
         grace = Grace(self._clock, self._grace_s)
-        groups = (self._free, self._guarded, self._warming)
-        for group in groups:
+        for group in self._groups:
             group.close()
-        ends = [await group.stop(grace) for group in groups]
+        ends = [await group.stop(grace) for group in self._groups]
         overdue = [name for cut_off, _ in ends for name in cut_off]
         stuck = [name for _, deaf in ends for name in deaf]
         overdue += await self._clean_up("informers", self._cache.stop(), grace)

@@ -75,6 +75,12 @@ class RunnableGroup:
         """Ask all parts to stop; no other will start."""
         self._halt.set()
 
+    def cut_off(self) -> None:
+        """Cancel all parts, whatever time they have left; `stop` still waits for their ends."""
+        self.close()
+        for task in self._tasks:
+            task.cancel()
+
     async def stop(self, grace: Grace) -> tuple[list[str], list[str]]:
         """Ask all to stop, wait, and cut off those that are not done in time.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from random import Random
@@ -17,7 +18,7 @@ from kaito_controller.machinery.cache import Cache, CacheSyncError
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import ApiError
 from kaito_controller.machinery.events import EventRecorder
-from kaito_controller.machinery.heartbeat import Heartbeat, MissedBeats
+from kaito_controller.machinery.heartbeat import Heartbeat, MissedBeats, Watchdog
 from kaito_controller.machinery.manager import GraceExceededError, Manager
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.runnables import Grace, RunnableGroup
@@ -150,6 +151,44 @@ async def test_a_cancellation_that_nobody_asked_for_is_a_failure(clock: VirtualC
     with pytest.raises(RuntimeError, match="cancelled, though not asked to stop"):
         await asyncio.wait_for(manager.run(asyncio.Event()), 60)
     assert clock.monotonic() == 5
+
+
+@pytest.mark.scenario("MG2", "LE8")
+@pytest.mark.parametrize("grace_s", [30, -1])
+@pytest.mark.parametrize("first", ["stop", "cancel"])
+@virtual_time
+async def test_a_manager_cancelled_while_it_stops_leaves_nothing_behind(
+    clock: VirtualClock, first: str, grace_s: float
+) -> None:
+    """Its parts have no more time, but end before the lease is given up, and no task, lease or thread lives on."""
+    notes: list[str] = []
+
+    class Slow(Part):
+        async def run(self, stop: asyncio.Event) -> None:
+            try:
+                await super().run(stop)
+            finally:
+                notes.append("cut off")
+
+    heartbeat = Heartbeat(clock)
+    watchdog = Watchdog(heartbeat, notes.append)
+    election = Election(clock, notes)
+    manager = manager_on(clock, election=election, heartbeat=heartbeat, watchdog=watchdog, grace_s=grace_s)
+    manager.add(Slow("slow", clock, notes, finish_s=1000))
+    stop = asyncio.Event()
+    running = asyncio.create_task(manager.run(stop))
+    await clock.sleep(1)
+    if first == "stop":
+        stop.set()
+    else:
+        running.cancel()
+    await clock.sleep(1)
+    running.cancel()
+    running.cancel()
+    await asyncio.wait({running})
+    assert running.cancelled()
+    assert notes == ["elected", "slow starts", "cut off", "released"]
+    assert (clock.monotonic(), [each.name for each in threading.enumerate() if each.name == "watchdog"]) == (2, [])
 
 
 @pytest.mark.scenario("MG2")
