@@ -9,6 +9,7 @@ import os
 import shlex
 import ssl
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from signal import SIGKILL
@@ -158,10 +159,10 @@ async def test_without_being_asked_it_is_told_nothing_of_the_cluster(tmp_path: P
 
 
 WRONG = {
-    "not JSON": ("echo Please log in", "must print JSON; found b'Please log in"),
+    "not JSON": ("echo Please log in", "must print JSON; found 14 bytes of something else"),
     "deep": (f"{sys.executable} -c \"print('[' * 100000)\"", "must print JSON"),
-    "another kind": ('echo \'{"kind": "Pod"}\'', "must print an ExecCredential"),
-    "a list": ("echo '[]'", "must print an ExecCredential"),
+    "another kind": ('echo \'{"kind": "Pod"}\'', "must print an ExecCredential; found kind 'Pod'"),
+    "a list": ("echo '[]'", "must print an ExecCredential; found a list"),
     "another version": (f"echo '{credential(V1BETA1, token='t')}'", f"apiVersion must be {V1}, .*found '{V1BETA1}'"),
     "no status": (f'echo \'{{"apiVersion": "{V1}", "kind": "ExecCredential"}}\'', "status must hold the credentials"),
     "nothing in it": (f"echo '{credential()}'", "a token, or a certificate and its key; found neither"),
@@ -190,6 +191,16 @@ async def test_a_plugin_gone_wrong_teaches_and_recovers(tmp_path: Path, case: st
         program(tmp_path, f"echo '{credential(token='mended')}'")
         assert await transport.request("GET", "/x") == {}
     assert server.shown == ["mended"]
+
+
+@pytest.mark.parametrize("printed", ["sesame-open", '"sesame-open"', '{"token": "sesame-open"}', '{"kind": "sesame'])
+async def test_a_token_that_is_printed_bare_is_in_no_error(tmp_path: Path, printed: str) -> None:
+    """Errors go to the log; a program that prints tokens in another form is a common mistake in a kubeconfig."""
+    command = program(tmp_path, f"echo '{printed}'")
+    async with serving(Server().answer, tmp_path, user(command)) as transport:
+        with pytest.raises(CredentialsError, match="must print") as failed:
+            await transport.request("GET", "/x")
+    assert "sesame" not in "".join(traceback.format_exception(failed.value))
 
 
 async def test_a_plugin_that_is_not_there_comes_with_its_hint(tmp_path: Path) -> None:

@@ -97,12 +97,14 @@ def parse_credentials(settings: PluginSettings, output: bytes) -> PluginCredenti
         CredentialsError: it is no ExecCredential of the version that was asked for, or an incomplete one.
     """
     what = f"exec plugin {settings.command}"
+    # No error repeats what was printed: whoever prints a bare token would find it in the log.
     try:
         answer = codec.loads(output)
-    except ValueError as error:
-        raise CredentialsError(f"{what}: must print JSON; found {output[:80]!r}") from error
+    except ValueError:
+        raise CredentialsError(f"{what}: must print JSON; found {len(output)} bytes of something else") from None
     if not isinstance(answer, dict) or answer.get("kind") != "ExecCredential":
-        raise CredentialsError(f"{what}: must print an ExecCredential; found {output[:80]!r}")
+        kind = f"kind {str(answer.get('kind'))[:80]!r}" if isinstance(answer, dict) else f"a {type(answer).__name__}"
+        raise CredentialsError(f"{what}: must print an ExecCredential; found {kind}")
     if answer.get("apiVersion") != settings.api_version:
         found = answer.get("apiVersion")
         raise CredentialsError(
