@@ -280,6 +280,22 @@ async def test_a_plugin_cancelled_while_it_starts_leaves_nothing(tmp_path: Path)
     await until(lambda: not any(_is_alive(int(pid)) for pid in pids))
 
 
+@pytest.mark.scenario("RF21")
+async def test_a_plugin_cancelled_while_it_cannot_be_run_is_cancelled(tmp_path: Path) -> None:
+    """A reflector takes any other error for one more failure, and would go on for ever."""
+    plugin = ExecPlugin(settings=PluginSettings(api_version=V1, command=str(tmp_path / "none")), clock=RealClock())
+    for steps in range(12):
+        task = asyncio.create_task(plugin.credentials())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if task.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(task, 10)
+        else:
+            with pytest.raises(CredentialsError):
+                task.result()
+
+
 async def test_a_helper_that_leaves_the_session_hangs_nobody(tmp_path: Path) -> None:
     """An agent that a login tool starts may keep the pipe for ever: an error in time, and its life is its own."""
     command = program(tmp_path, f"setsid sleep 600 & echo $! > {tmp_path}/agent; echo '{credential(token='t')}'")

@@ -124,7 +124,9 @@ async def _started(settings: PluginSettings) -> asyncio.subprocess.Process:
         # Cancelled in the middle, asyncio would kill the program alone and wait for its children to close the pipes.
         return await asyncio.shield(spawning)
     except asyncio.CancelledError:
-        await _end(await spawning)
+        # One that cannot be run has nothing to end; its error must not take the place of the cancellation.
+        with suppress(OSError, ValueError):
+            await _end(await spawning)
         raise
     except (OSError, ValueError) as error:
         hint = settings.install_hint.strip() or "install it, or correct the kubeconfig"
