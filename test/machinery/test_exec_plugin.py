@@ -264,6 +264,23 @@ async def test_who_stops_waiting_stops_the_plugin_and_nobody_else(tmp_path: Path
     assert first.cancelled()
 
 
+async def test_who_waits_for_a_cancelled_run_is_told_of_none_before(tmp_path: Path) -> None:
+    """The program failed once and was mended: the next in line finds that out by itself."""
+    log_in = f"mkdir {tmp_path}/ran && sleep 600 & wait"
+    text = f"[ -e {tmp_path}/mended ] || exit 1; [ -e {tmp_path}/ran ] || {{ {log_in}; }}; "
+    command = program(tmp_path, text + f"echo '{credential(token='t')}'")
+    plugin = ExecPlugin(settings=PluginSettings(api_version=V1, command=str(command)), clock=RealClock())
+    with pytest.raises(CredentialsError, match="ended with code 1"):
+        await plugin.credentials()
+    (tmp_path / "mended").touch()
+    first = asyncio.create_task(plugin.credentials())
+    await until((tmp_path / "ran").exists)
+    second = asyncio.create_task(plugin.credentials())
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await asyncio.wait_for(second, 10)).token == "t"
+
+
 async def test_a_plugin_cancelled_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
     """Whatever the moment: the request ends at once, and nothing of the program lives on."""
     command = program(tmp_path, f"sleep 600 & echo $! >> {tmp_path}/children; wait")

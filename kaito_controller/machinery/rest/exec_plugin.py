@@ -72,6 +72,8 @@ class ExecPlugin:
         return current if current.expires is None or self.clock.now() <= current.expires else None
 
     async def _run(self) -> PluginCredentials:
+        # Whoever waits for a run that is cancelled must not be told how the one before it ended.
+        self._failure = None
         try:
             output = await _output(self.settings, self.run_s)
             self._current = parse_credentials(self.settings, output)
@@ -79,7 +81,7 @@ class ExecPlugin:
             self._failure = error
             raise
         else:
-            self._failure, self._refused = None, False
+            self._refused = False
             return self._current
         finally:
             self._runs += 1
