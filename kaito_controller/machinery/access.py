@@ -163,9 +163,10 @@ class Access:
 
 
 def bearer_token(authorization: str) -> str:
-    """The token of an Authorization header; empty when it holds none."""
+    """The token of an Authorization header; empty when it holds none, or one of other than ASCII characters."""
     scheme, _, token = authorization.strip().partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    # aiohttp passes bytes on that are no text; none of them is in a token (RFC 6750), and no review could name them.
+    return token.strip() if scheme.lower() == "bearer" and token.isascii() else ""
 
 
 def _status(review: Object) -> Mapping[str, Any]:

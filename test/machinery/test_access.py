@@ -12,6 +12,8 @@ from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.access import Access, bearer_token
 from kaito_controller.machinery.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
+from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.metrics_server import MetricsServer
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 
 REVIEW, ACCESS = "/apis/authentication.k8s.io/v1/tokenreviews", "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -86,6 +88,22 @@ async def test_anonymous_and_unknown_readers_are_refused(clock: VirtualClock, au
     assert await answer(Access(Client(reviews), clock), authorization) == (401, "Unauthorized")
     assert reviews.count(REVIEW) == (authorization == "Bearer bad")
     assert reviews.count(ACCESS) == 0
+
+
+@pytest.mark.scenario("MG6")
+@pytest.mark.parametrize("token", [b"\xff", "sésame".encode()])
+async def test_a_token_that_is_no_text_is_refused_like_any_other(token: bytes) -> None:
+    """401 on the wire, where it was 500 and a traceback in the log for whoever cared to send one byte."""
+    reviews = Reviews(VirtualClock())
+    access = Access(Client(reviews), reviews.clock)
+    server = MetricsServer(host="127.0.0.1", port=0, metrics=Metrics(), access=access)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await server.start())
+    writer.write(b"GET /metrics HTTP/1.0\r\nAuthorization: Bearer " + token + b"\r\n\r\n")
+    answered = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await server.stop()
+    assert answered.split(b"\r\n")[0] == b"HTTP/1.0 401 Unauthorized"
+    assert reviews.asked == []
 
 
 @pytest.mark.scenario("MG6")
