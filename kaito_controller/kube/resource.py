@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import frozen
+
+_ELSEWHERE: Final = frozenset("/%?#")
+"""Characters that end a segment of a path, or may stand for one that does."""
 
 
 @frozen(kw_only=True)
@@ -39,6 +44,10 @@ class Resource:
             raise ValueError(f"{self.kind} {name!r}: namespaced, so its namespace must be given too")
         if subresource and not name:
             raise ValueError(f"{self.kind}: subresource {subresource!r} needs the object's name")
+        for part in (namespace, name):
+            # Names are read from objects of anybody's: one that leads elsewhere would be followed with our rights.
+            if part and (part in {".", ".."} or not _ELSEWHERE.isdisjoint(part)):
+                raise ValueError(f"{self.kind}: {part!r} is no name; one has none of / % ? #, and is neither . nor ..")
         parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
         if namespace:
             parts += ["namespaces", namespace]

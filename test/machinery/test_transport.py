@@ -499,6 +499,21 @@ async def test_a_kubeconfig_that_fails_is_named(tmp_path: Path, content: str | N
     await transport.close()
 
 
+@pytest.mark.parametrize("name", ["../../kube-system/configmaps/a", "..", "a?watch=true", "a%2fb", "a#b"])
+async def test_a_name_that_leads_elsewhere_is_asked_of_nobody(tmp_path: Path, name: str) -> None:
+    """Users write names into specs; followed as paths, they would be read with the operator's own rights."""
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        return web.json_response({})
+
+    async with serving(handler, tmp_path) as transport:
+        with pytest.raises(ValueError, match=r"ConfigMap: .* is no name"):
+            await Client(transport).get(CONFIG_MAPS, name, "ns")
+    assert asked == []
+
+
 async def test_a_list_reads_all_pages_and_fills_in_the_kind(tmp_path: Path) -> None:
     """Items of a list carry no kind on the wire; the pages are followed to the end."""
     queries: list[dict[str, str]] = []
