@@ -11,12 +11,16 @@ from attrs import define, field, frozen
 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.event import Change, Event
+from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.predicates import Predicate
 from kaito_controller.machinery.request import Request
 from kaito_controller.machinery.source import ToRequests, requests
 
 SIZE: Final = 1024
 """Objects that wait in a channel before whoever sends the next one has to (PR7)."""
+
+
+log = logger(__name__)
 
 
 class ChannelClosedError(Exception):
@@ -74,8 +78,16 @@ class ChannelSource:
     predicates: tuple[Predicate, ...] = ()
 
     async def run(self, add: Callable[[Request], None]) -> None:
-        """Hand requests over, such as to `Controller.queue.add`, until the channel is closed and empty."""
+        """Hand requests over, such as to `Controller.queue.add`, until the channel is closed and empty.
+
+        An object that cannot be mapped harms nobody but itself, as in a watch.
+        """
         while (obj := await self.channel.receive()) is not None:
             event = Event(change=Change.GENERIC, object=obj)
-            for request in requests(event, self.predicates, self.to_requests):
+            try:
+                found = requests(event, self.predicates, self.to_requests)
+            except Exception:
+                log.exception("an object of a channel makes no request")
+                continue
+            for request in found:
                 add(request)

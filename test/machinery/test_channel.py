@@ -81,3 +81,20 @@ async def test_its_events_are_generic_and_pass_what_filters_updates(clock: Virtu
     await ChannelSource(channel=channel, to_requests=twice, predicates=(noting,)).run(requests.append)
     assert seen == [Change.GENERIC, Change.GENERIC]
     assert requests == [Request("default", "a")]
+
+
+@virtual_time
+async def test_an_object_that_cannot_be_mapped_ends_no_source(clock: VirtualClock) -> None:
+    """Nobody would take from the channel any more, and its senders would wait for ever once it is full."""
+    channel = Channel(size=1)
+    requests: list[Request] = []
+
+    def owner(item: Object) -> list[Request]:
+        return [Request("", item["spec"]["owner"])]
+
+    source = asyncio.create_task(ChannelSource(channel=channel, to_requests=owner).run(requests.append))
+    for item in (cm("odd"), cm("a") | {"spec": {"owner": "x"}}, cm("b") | {"spec": {"owner": "y"}}):
+        await asyncio.wait_for(channel.send(item), 60)
+    await channel.close()
+    await source
+    assert requests == [Request("", "x"), Request("", "y")]
