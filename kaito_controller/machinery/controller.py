@@ -107,16 +107,19 @@ class Controller:
             self._start(feed)
 
     async def warm_up(self, stop: asyncio.Event) -> None:
-        """Start the feeds and return once they have synced, or once asked to stop. `run` will not start them again.
+        """Start the feeds, which `run` will not do again, and last until asked to stop; without `run` they stop, too.
 
         Raises:
             FeedSyncError: a feed did not sync in time.
         """
         stopping = asyncio.create_task(stop.wait(), name=f"{self.name} stop")
         try:
-            await self._open(stopping)
+            if await self._open(stopping):
+                await stopping
         finally:
             await _end(stopping)
+            if not self._is_started:
+                await self._close()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile until asked to stop; returns when every worker has finished what it was at (CT15).
@@ -134,10 +137,8 @@ class Controller:
             if await self._open(stopping):
                 await self._employ(stopping)
         finally:
-            self._queue.shut_down(drain=False)
-            await _end(stopping, *([] if self._opening is None else [self._opening]))
-            for feed in self._feeds:
-                await feed.stop()
+            await _end(stopping)
+            await self._close()
         log.info("controller has stopped", controller=self.name)
 
     def _feed(self, watch: Watch | Feed) -> Feed:
@@ -169,6 +170,13 @@ class Controller:
             await _end(*tasks)
         for task in done:
             task.result()
+
+    async def _close(self) -> None:
+        self._queue.shut_down(drain=False)
+        if self._opening is not None:
+            await _end(self._opening)
+        for feed in self._feeds:
+            await feed.stop()
 
     async def _synced(self, feed: Feed) -> None:
         limit = asyncio.timeout(self._sync_timeout_s)

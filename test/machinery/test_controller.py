@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -294,8 +295,8 @@ async def test_a_warm_up_fills_the_queue_and_reconciles_nothing(clock: VirtualCl
     it = Controlled(clock, done, objects=[cm("a"), cm("b")], watches=[MAPS, held], warms_up=True)
     assert it.controller.warms_up
     it.cache.start()
-    await it.controller.warm_up(it.stop)
-    assert clock.monotonic() == 3
+    warming = asyncio.create_task(it.controller.warm_up(it.stop))
+    await clock.sleep(3)
     it.controller.watch(later)
     assert later.started_at == [3]
     await clock.sleep(57)
@@ -305,7 +306,7 @@ async def test_a_warm_up_fills_the_queue_and_reconciles_nothing(clock: VirtualCl
     assert it.reconciler.calls == [(60, "default/a"), (60, "default/b")]
     assert (held.started_at, later.started_at) == ([0], [3])
     it.stop.set()
-    await running
+    await asyncio.gather(running, warming)
     await it.cache.stop()
 
 
@@ -336,6 +337,25 @@ async def test_a_warm_up_ends_with_the_stop(clock: VirtualClock) -> None:
     await warming
     await it.controller.run(it.stop)
     assert (clock.monotonic(), it.reconciler.calls) == (10, [])
+
+
+@pytest.mark.scenario("CT13", "MG4")
+@virtual_time
+async def test_what_warmed_up_and_never_led_leaves_no_feed_behind(clock: VirtualClock) -> None:
+    """Nobody calls run() in a process that stops before it leads, so the warm-up ends what it began."""
+
+    async def tick(add: Callable[[Request], None]) -> None:
+        while True:
+            add(A)
+            await clock.sleep(1)
+
+    held = HeldFeed(clock, "held")
+    it = Controlled(clock, done, watches=[TaskFeed("ticks", tick), held], warms_up=True)
+    warming = asyncio.create_task(it.controller.warm_up(it.stop))
+    await clock.sleep(10)
+    it.stop.set()
+    await warming
+    assert (held.is_stopped, clock.monotonic()) == (True, 10)
 
 
 @pytest.mark.scenario("CT14")
