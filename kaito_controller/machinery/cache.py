@@ -16,7 +16,7 @@ from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.consistency import StaleCacheError, Writes
 from kaito_controller.machinery.events import EventRecorder
 from kaito_controller.machinery.informer import Informer
-from kaito_controller.machinery.log import logger
+from kaito_controller.machinery.log import logger, unbound
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transform import Transform, strip
 from kaito_controller.machinery.unfit import UnfitObjects
@@ -209,7 +209,8 @@ class Cache:
         return informer
 
     def _start(self, informer: Informer) -> None:
-        task = asyncio.create_task(informer.run(), name=f"informer {informer.resource.plural}")
+        # The first read of a kind starts its informer, whose lines are no lines of that reconcile.
+        task = asyncio.create_task(informer.run(), name=f"informer {informer.resource.plural}", context=unbound())
         task.add_done_callback(self._ended)
         self._tasks[informer] = task
 

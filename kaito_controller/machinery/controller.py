@@ -10,7 +10,7 @@ from typing import Any, Final
 from kaito_controller.machinery.cache import Cache
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.feed import Feed, WatchFeed
-from kaito_controller.machinery.log import logger
+from kaito_controller.machinery.log import logger, unbound
 from kaito_controller.machinery.metrics import ControllerMetrics, Metrics
 from kaito_controller.machinery.ratelimit import RateLimiter
 from kaito_controller.machinery.request import Reconciler, Request, Result, TerminalError
@@ -211,7 +211,8 @@ class Controller:
 
     def _hire(self) -> None:
         if not self._queue.is_shut_down:
-            worker = asyncio.create_task(self._worker.work(), name=f"{self.name} worker")
+            # One that replaces another is hired in the midst of a reconcile.
+            worker = asyncio.create_task(self._worker.work(), name=f"{self.name} worker", context=unbound())
             self._crew.add(worker)
             worker.add_done_callback(self._leave)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import Context, copy_context
 from typing import Any, Final, TextIO
 
 import structlog
@@ -50,3 +51,10 @@ def configure(log_format: str = "json", *, level: int = logging.INFO, stream: Te
 def logger(name: str) -> Any:
     """A logger whose lines carry the module's name, without the package, as `component`."""
     return structlog.get_logger(component=name.removeprefix("kaito_controller."))
+
+
+def unbound() -> Context:
+    """The present context without what is bound to log lines in it, for a task that outlives who starts it."""
+    context = copy_context()
+    context.run(structlog.contextvars.clear_contextvars)
+    return context

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 from collections.abc import Mapping
 from random import Random
 
 import pytest
+import structlog
 
 from kaito_controller.kube.core import CONFIG_MAPS, NODES, PODS, SECRETS
 from kaito_controller.kube.metadata import Object, name
 from kaito_controller.kube.selectors import LabelSelector
+from kaito_controller.machinery import log
 from kaito_controller.machinery.cache import Cache, CacheSyncError, Scope, StaleCacheError
 from kaito_controller.machinery.cached_client import CachedClient, CacheNotStartedError, NotCachedError
 from kaito_controller.machinery.client import Client
@@ -52,6 +56,22 @@ async def test_the_first_read_of_a_kind_starts_its_informer_and_waits(clock: Vir
     assert await client.get(PODS, "c", "other") == pods()[2]
     assert (len(transport.lists), len(transport.watches)) == (1, 1)
     await cache.stop()
+
+
+@virtual_time
+@pytest.mark.scenario("CT14")
+async def test_an_informer_logs_nothing_under_the_reconcile_that_began_it(clock: VirtualClock) -> None:
+    """It outlives that reconcile: years later its warnings would still carry that object's name and reconcileID."""
+    lines = io.StringIO()
+    log.configure("json", stream=lines)
+    cache = started(clock, ScriptedTransport(clock, [listing(PODS, "10")] * 2, [ApiError(403, "Forbidden")]))
+    with structlog.contextvars.bound_contextvars(reconcileID="r1"):
+        await CachedClient(cache).list(PODS)
+    await clock.sleep(60)
+    await cache.stop()
+    (warning,) = [line for line in map(json.loads, lines.getvalue().splitlines()) if line["level"] == "warning"]
+    assert warning["event"] == "keeping the copy failed; trying again"
+    assert "reconcileID" not in warning
 
 
 @virtual_time
