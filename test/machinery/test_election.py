@@ -11,7 +11,7 @@ import pytest
 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.clock import RealClock
+from kaito_controller.machinery.clock import Clock, RealClock
 from kaito_controller.machinery.election import ElectionThread
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.machinery.fence import FencedError, FencedTransport
@@ -20,7 +20,19 @@ from kaito_controller.machinery.leadership import Durations
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.transport import ScriptedTransport
 
-FAST = Durations(lease_s=0.6, renew_deadline_s=0.3, retry_s=0.05)
+EAGER = Durations(retry_s=0.05)
+"""A lease that even a busy machine renews in time, and a thread that soon notices what happens."""
+FLEETING = Durations(lease_s=0.6, renew_deadline_s=0.3, retry_s=0.05)
+"""For a lease that is to be lost."""
+
+
+class SkippingClock(RealClock):
+    """The real clock, but its monotonic time can be put forward: so much passed while the process was frozen."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
 
 
 class OneLease(ScriptedTransport):
@@ -44,24 +56,32 @@ class OneLease(ScriptedTransport):
         self.is_closed = True
 
 
-def thread_on(transport: OneLease, lost: list[str]) -> ElectionThread:
+def thread_on(
+    transport: OneLease, lost: list[str], durations: Durations = EAGER, clock: Clock | None = None
+) -> ElectionThread:
     def elector(client: Client) -> LeaderElector:
         return LeaderElector(
             client=client,
-            clock=RealClock(),
+            clock=clock or RealClock(),
             rng=Random(1),
             metrics=Metrics(),
             namespace="ns",
             name="lease",
             identity="me",
-            durations=FAST,
+            durations=durations,
         )
 
     return ElectionThread(lambda: transport, elector, lost.append)
 
 
-def election_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "leader election"]
+def election_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "leader election"]
+
+
+def wait_for_the_end() -> None:
+    """Block the main loop, on purpose, until the thread has ended by itself."""
+    for thread in election_threads():
+        thread.join(60)
 
 
 @pytest.mark.scenario("LE8")
@@ -81,13 +101,10 @@ async def test_a_release_gives_the_lease_up_and_ends_the_thread() -> None:
 async def test_a_lost_lease_is_reported_once_even_while_the_main_loop_is_stuck() -> None:
     """The thread needs no turn of the main loop to end the process."""
     transport, lost = OneLease(RealClock()), list[str]()
-    election = thread_on(transport, lost)
+    election = thread_on(transport, lost, FLEETING)
     await election.acquire()
     transport.is_cut = True
-    for thread in threading.enumerate():
-        if thread.name == "leader election":
-            # Deliberately blocks the main loop.
-            thread.join(5)
+    wait_for_the_end()
     assert len(lost) == 1
     assert lost[0].startswith("leader election lost: ")
     await election.release()
@@ -104,12 +121,10 @@ async def test_a_lost_lease_is_reported_before_connections_are_closed() -> None:
             await super().close()
 
     transport = Lingering(RealClock())
-    election = thread_on(transport, lost)
+    election = thread_on(transport, lost, FLEETING)
     await election.acquire()
     transport.is_cut = True
-    for thread in threading.enumerate():
-        if thread.name == "leader election":
-            thread.join(5)
+    wait_for_the_end()
     assert reported == [1]
     await election.release()
 
@@ -133,13 +148,11 @@ async def test_a_cancellation_that_nobody_asked_for_ends_no_election_in_silence(
     if leads:
         await election.acquire()
         transport.is_closing = True
-        for thread in threading.enumerate():
-            if thread.name == "leader election":
-                thread.join(5)
+        wait_for_the_end()
         assert lost == ["leader election failed: what the election waited for was cancelled"]
     else:
         with pytest.raises(RuntimeError, match="was cancelled"):
-            await asyncio.wait_for(election.acquire(), 10)
+            await asyncio.wait_for(election.acquire(), 60)
         assert lost == []
     await election.release()
 
@@ -176,17 +189,17 @@ async def test_what_stops_the_thread_from_contending_is_raised() -> None:
 @pytest.mark.scenario("LE9")
 async def test_a_leader_past_its_deadline_may_not_write() -> None:
     """A process that was frozen meanwhile finds its lease over: reads go through, writes do not, and it is reported."""
-    transport, lost = OneLease(RealClock()), list[str]()
-    election = thread_on(transport, lost)
+    transport, lost, clock = OneLease(RealClock()), list[str](), SkippingClock()
+    election = thread_on(transport, lost, clock=clock)
     assert election.may_write()
     await election.acquire()
     fenced = FencedTransport(transport, election.may_write)
     assert (election.may_write(), election.check()) == (True, "")
     await fenced.request("PUT", "/lease", body=transport.lease)
     transport.is_cut = True
-    for thread in threading.enumerate():
-        if thread.name == "leader election":
-            thread.join(5)
+    clock.ahead_s = EAGER.renew_deadline_s + 1
+    assert not election.may_write()
+    wait_for_the_end()
     transport.is_cut = False
     assert (len(lost), election.may_write()) == (1, False)
     assert await fenced.request("GET", "/lease") == transport.lease
