@@ -34,12 +34,15 @@ class RawServer:
     scripts: deque[Script] = field(factory=deque)
     heads: list[bytes] = field(init=False, factory=list)
     url: str = field(init=False, default="")
+    asked: asyncio.Event = field(init=False, factory=asyncio.Event)
+    """Set once a request has arrived."""
     _ended: asyncio.Event = field(init=False, factory=asyncio.Event)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection for one request."""
         try:
             self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+            self.asked.set()
             for step in self.scripts.popleft() if self.scripts else [Fault.RESET]:
                 if isinstance(step, bytes):
                     writer.write(step)

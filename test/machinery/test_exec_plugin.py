@@ -240,9 +240,9 @@ async def test_a_hung_plugin_is_killed_with_its_children(tmp_path: Path) -> None
     """Everybody who waited for the run gets its error: a hung program costs one limit, not one each."""
     command = program(tmp_path, f"sleep 600 & echo $! > {tmp_path}/child; echo x >> {tmp_path}/asked; wait")
     settings = PluginSettings(api_version=V1, command=str(command))
-    plugin = ExecPlugin(settings=settings, clock=RealClock(), run_s=0.5)
+    plugin = ExecPlugin(settings=settings, clock=RealClock(), run_s=2)
     outcomes = await asyncio.gather(*(plugin.credentials() for _ in range(5)), return_exceptions=True)
-    assert [str(each) for each in outcomes] == [f"exec plugin {command}: must answer within 0.5 s; it was killed"] * 5
+    assert [str(each) for each in outcomes] == [f"exec plugin {command}: must answer within 2 s; it was killed"] * 5
     assert {type(each) for each in outcomes} == {CredentialsError}
     assert runs(tmp_path) == 1
     child = int((tmp_path / "child").read_text())
@@ -317,8 +317,8 @@ async def test_a_helper_that_leaves_the_session_hangs_nobody(tmp_path: Path) -> 
     """An agent that a login tool starts may keep the pipe for ever: an error in time, and its life is its own."""
     command = program(tmp_path, f"setsid sleep 600 & echo $! > {tmp_path}/agent; echo '{credential(token='t')}'")
     settings = PluginSettings(api_version=V1, command=str(command))
-    plugin = ExecPlugin(settings=settings, clock=RealClock(), run_s=0.3)
-    with pytest.raises(CredentialsError, match=r"must answer within 0.3 s"):
+    plugin = ExecPlugin(settings=settings, clock=RealClock(), run_s=2)
+    with pytest.raises(CredentialsError, match=r"must answer within 2 s"):
         await asyncio.wait_for(plugin.credentials(), 10)
     agent = int((tmp_path / "agent").read_text())
     assert _is_alive(agent)

@@ -355,7 +355,7 @@ async def test_a_stream_that_is_silent_too_long_ends_with_an_error(tmp_path: Pat
     """The inactivity deadline of a stream."""
     hang = asyncio.Event()
     async with serving(await stream_of(b"a\n", hang=hang), tmp_path) as transport:
-        async with transport.stream("GET", "/watch", idle_timeout_s=0.05) as chunks:
+        async with transport.stream("GET", "/watch", idle_timeout_s=2) as chunks:
             assert await anext(chunks) == b"a\n"
             with pytest.raises(ApiTimeoutError):
                 await anext(chunks)

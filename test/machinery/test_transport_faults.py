@@ -12,6 +12,7 @@ import pytest
 from kaito_controller.machinery.codec import LineSplitter
 from kaito_controller.machinery.errors import ApiConnectionError, ApiConnectionLostError, ApiError, ApiTimeoutError
 from kaito_controller.machinery.transport import AioTransport
+from kaito_controller.testing.clock import cancelled
 from kaito_controller.testing.loopback import ImpatientClock, write_kubeconfig
 from kaito_controller.testing.ports import free_port
 from kaito_controller.testing.raw_server import END, Fault, RawServer, Script, chunked, ok, raw_server
@@ -101,7 +102,8 @@ async def test_a_black_hole_costs_a_call_its_timeout(tmp_path: Path, begun: byte
     """Open and silent before the answer, in its head or in its body."""
     outcome, server = await call(tmp_path, [begun, Fault.SILENCE], timeout_s=0.3)
     assert isinstance(outcome, ApiTimeoutError)
-    assert len(server.heads) == 1
+    # A machine that is busy may not even have read the request by then.
+    assert len(server.heads) <= 1
 
 
 async def test_a_call_whose_caller_gives_up_leaves_nothing(tmp_path: Path) -> None:
@@ -110,9 +112,10 @@ async def test_a_call_whose_caller_gives_up_leaves_nothing(tmp_path: Path) -> No
         raw_server([Fault.SILENCE], [ok(b'{"a": 1}')]) as server,
         transport_to(server.url, tmp_path) as transport,
     ):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await transport.request("GET", "/x")
+        giving_up = asyncio.create_task(transport.request("GET", "/x"))
+        await asyncio.wait_for(server.asked.wait(), 60)
+        await cancelled(giving_up)
+        assert giving_up.cancelled()
         assert await transport.request("GET", "/x") == {"a": 1}
 
 
@@ -156,7 +159,7 @@ async def test_a_stream_that_breaks_keeps_what_it_had(
     tmp_path: Path, fault: list[bytes | Fault], kind: type[Exception]
 ) -> None:
     """Reset, early end or silence in mid line: the whole lines were read, then an error of the connection."""
-    limit_s = 0.3 if Fault.SILENCE in fault else 20
+    limit_s = 2 if Fault.SILENCE in fault else 20
     found, ended = await lines(tmp_path, [*chunked(b'{"a": 1}\n{"b"'), *fault], idle_timeout_s=limit_s)
     assert found == [b'{"a": 1}']
     assert type(ended) is kind
