@@ -81,7 +81,9 @@ async def run(options: Options, *, stop: asyncio.Event | None = None, metrics: M
 
 
 @contextlib.asynccontextmanager
-async def _operator(options: Options, transport: Transport, clock: Clock, metrics: Metrics) -> AsyncIterator[Manager]:
+async def _operator(
+    options: Options, transport: AioTransport, clock: Clock, metrics: Metrics
+) -> AsyncIterator[Manager]:
     """Make all parts and their manager; the provider is closed at the end."""
     heartbeat = Heartbeat(clock)
     election = _election(options, clock, metrics, heartbeat) if options.leader_elect else None

@@ -190,8 +190,12 @@ class AioTransport:
         accept: str = "application/json",
         timeout_s: float = 30,
         retry: bool = True,
+        permit: Callable[[], None] | None = None,
     ) -> Object:
-        """One call, tried again when the server asks for it or when a read lost its connection."""
+        """One call, tried again when the server asks for it or when a read lost its connection.
+
+        `permit` is called right before each time that it is sent, and may raise.
+        """
         call = Call(
             method=method,
             path=path,
@@ -200,6 +204,7 @@ class AioTransport:
             content_type=content_type,
             accept=accept,
             begin_s=timeout_s,
+            permit=permit,
         )
         started = self._clock.monotonic()
         try:

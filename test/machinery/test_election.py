@@ -42,7 +42,9 @@ class OneLease(ScriptedTransport):
     is_cut = False
     is_closed = False
 
-    async def request(self, method: str, path: str, *_: object, body: Object | None = None, **__: object) -> Object:
+    async def request(self, method: str, path: str, *_: object, body: Object | None = None, **more: Any) -> Object:
+        if "permit" in more:
+            more["permit"]()
         if self.is_cut:
             raise ApiConnectionError(f"{method} {path}: no route")
         if method == "GET":

@@ -26,6 +26,7 @@ from kaito_controller.machinery.errors import (
     ApiTimeoutError,
     ConfigurationError,
 )
+from kaito_controller.machinery.fence import FencedError, FencedTransport
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.rest.metrics import RequestMetrics
 from kaito_controller.machinery.rest.sessions import CALL_CONNECTIONS
@@ -159,6 +160,27 @@ async def test_retry_after_is_waited_out(tmp_path: Path) -> None:
         with pytest.raises(ApiError):
             await Client(transport).evict("p", "ns", uid="u")
         assert len(bodies) == 15
+
+
+@pytest.mark.scenario("LE9", "RC2")
+async def test_a_write_that_a_busy_server_put_off_is_not_sent_by_who_leads_no_more(tmp_path: Path) -> None:
+    """A process that is frozen while it waits out a Retry-After goes on right before the write."""
+    leads = True
+    got: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal leads
+        got.append(request.method)
+        leads = request.method == "GET"
+        return web.Response(status=429, headers={"Retry-After": "7"}) if len(got) % 2 else web.json_response({})
+
+    async with serving(handler, tmp_path, clock=ImpatientClock()) as transport:
+        fenced = FencedTransport(transport, lambda: leads)
+        assert await fenced.request("GET", "/x") == {}
+        with pytest.raises(FencedError, match="PUT /x: not sent"):
+            await fenced.request("PUT", "/x", body={})
+        assert await fenced.request("GET", "/x") == {}
+    assert got == ["GET", "GET", "PUT", "GET"]
 
 
 @pytest.mark.scenario("RC2")

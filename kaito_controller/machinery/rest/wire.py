@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from http import HTTPStatus
 from typing import Any
@@ -29,7 +29,7 @@ BROKEN = {errno.ECONNRESET, errno.EPIPE}
 
 @frozen(kw_only=True)
 class Call:
-    """One request as handed in, and how long its answer may take to begin."""
+    """One request as handed in, how long its answer may take to begin, and what may forbid it until it is sent."""
 
     method: str
     path: str
@@ -38,6 +38,7 @@ class Call:
     content_type: str = "application/json"
     accept: str = "application/json"
     begin_s: float = OPENING_S
+    permit: Callable[[], None] | None = None
 
 
 @frozen(kw_only=True)
@@ -149,6 +150,8 @@ class Wire:
 
     async def _send_once(self, identity: Identity, sessions: Sessions, call: Call, limits: Any, *, watch: bool) -> Any:
         await self._wait_turn(call)
+        if call.permit is not None:
+            call.permit()
         sending = (sessions.watches if watch else sessions.calls).request(
             call.method,
             self.credentials.host + call.path,
