@@ -255,13 +255,16 @@ class AioTransport:
         async def counted() -> T:
             nonlocal tries
             tries += 1
-            code = "200"
+            code = "<error>"
             try:
-                return await attempt()
+                answer = await attempt()
             except (ApiError, ApiConnectionError) as error:
-                code = str(error.status) if isinstance(error, ApiError) else "<error>"
+                code = str(error.status) if isinstance(error, ApiError) else code
                 log.debug("a request failed", method=call.method, path=call.path, error=str(error), attempt=tries)
                 raise
+            else:
+                code = "200"
+                return answer
             finally:
                 if tries > 1 and self._metrics is not None:
                     self._metrics.retries.labels(code, call.method, self._wire.host_label).inc()

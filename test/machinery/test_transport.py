@@ -33,6 +33,7 @@ from kaito_controller.machinery.rest.sessions import CALL_CONNECTIONS
 from kaito_controller.machinery.rest.user_agent import user_agent
 from kaito_controller.machinery.rest.wire import Call
 from kaito_controller.machinery.transport import AioTransport
+from kaito_controller.testing.clock import cancelled
 from kaito_controller.testing.loopback import Handler, ImpatientClock, listening, serving, status, write_kubeconfig
 from kaito_controller.testing.ports import free_port
 
@@ -286,6 +287,33 @@ async def test_every_request_is_counted_and_more_on_request(tmp_path: Path) -> N
     assert count("rate_limiter_duration_seconds_count", verb="GET") == 1
     names = {family.name for family in Metrics().registry.collect()}
     assert not {name for name in names if "duration" in name and name.startswith("rest_client")}
+
+
+@pytest.mark.scenario("MX4")
+async def test_a_repeat_that_is_given_up_counts_as_no_success(tmp_path: Path) -> None:
+    """Its reconcile was cut off: no code came back."""
+    asked: list[str] = []
+    arrived, hang = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if len(asked) > 1:
+            arrived.set()
+            await hang.wait()
+        return web.Response(status=503, headers={"Retry-After": "1"})
+
+    metrics = Metrics()
+    async with serving(handler, tmp_path, clock=ImpatientClock(), metrics=metrics) as transport:
+        giving_up = asyncio.create_task(transport.request("GET", "/x"))
+        await asyncio.wait_for(arrived.wait(), 60)
+        await cancelled(giving_up)
+        hang.set()
+        labels = {"verb": "GET", "host": transport.host.removeprefix("http://")}
+    found = {
+        code: metrics.registry.get_sample_value("rest_client_request_retries_total", {"code": code, **labels})
+        for code in ("200", "<error>")
+    }
+    assert found == {"200": None, "<error>": 1}
 
 
 @pytest.mark.scenario("MX4")
