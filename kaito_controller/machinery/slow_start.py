@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -49,16 +49,25 @@ async def slow_start(
     Raises:
         SlowStartError: a batch had a failure; it was finished, and none after it was begun.
     """
+
+    def lower(missed: Iterable[T]) -> None:
+        for item in missed:
+            if lowered is not None:
+                lowered(item)
+
     done, size = 0, first
     while done < len(items):
         batch = items[done : done + size]
-        outcomes = await asyncio.gather(*(act(item) for item in batch), return_exceptions=True)
+        skipped = items[done + len(batch) :]
+        try:
+            outcomes = await asyncio.gather(*(act(item) for item in batch), return_exceptions=True)
+        except asyncio.CancelledError:
+            # Of the batch nobody knows: what was sent may have been done. The others will never be seen.
+            lower(skipped)
+            raise
         failures = [(item, one) for item, one in zip(batch, outcomes, strict=True) if isinstance(one, BaseException)]
         if failures:
-            skipped = items[done + len(batch) :]
-            for item in (*(item for item, _ in failures), *skipped):
-                if lowered is not None:
-                    lowered(item)
+            lower([*(item for item, _ in failures), *skipped])
             raise SlowStartError(done + len(batch) - len(failures), len(failures), len(skipped), failures[0][1])
         done += len(batch)
         size *= 2

@@ -146,3 +146,18 @@ async def test_the_first_batch_that_fails_is_the_last(clock: VirtualClock) -> No
     assert (caught.value.done, caught.value.failed, caught.value.skipped) == (6, 1, 13)
     assert isinstance(caught.value.__cause__, ValueError)
     assert expectations.is_satisfied(OWNER)
+
+
+@virtual_time
+@pytest.mark.scenario("EX4", "EX1")
+async def test_what_a_reconcile_that_was_cut_off_never_made_is_no_longer_expected(clock: VirtualClock) -> None:
+    """Its owner would wait for five minutes; what was under way may have been done, so that is waited for."""
+    lowered: list[int] = []
+
+    async def act(_: int) -> None:
+        await clock.sleep(1)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2.5):
+            await slow_start(range(20), act, lowered=lowered.append)
+    assert lowered == [*range(7, 20)]
