@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from aiohttp import web
 from attrs import define, field
@@ -66,8 +65,8 @@ class MetricsServer:
         """Stop listening."""
         if self._renewing is not None:
             self._renewing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._renewing
+            # However it ended: the port is to be given back all the same.
+            await asyncio.gather(self._renewing, return_exceptions=True)
         if self._endpoint is not None:
             await self._endpoint.stop()
 

@@ -19,7 +19,7 @@ from kaito_controller.machinery.certificates import CertificateError, Pair, Relo
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.metrics_server import MetricsServer
 from kaito_controller.machinery.self_signed import pair
-from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
+from kaito_controller.testing.clock import VirtualClock, cancelled, settle, virtual_time
 
 YEAR = timedelta(days=365)
 
@@ -205,3 +205,21 @@ async def test_every_handler_of_the_metrics_server_is_guarded_and_has_its_own_pa
                     assert (response.status, await response.text()) == (403, f"no GET of {path} for Bearer x\n")
     finally:
         await server.stop()
+
+
+@pytest.mark.scenario("MG6")
+async def test_a_renewal_that_broke_keeps_no_server_listening() -> None:
+    """Its error was raised by stop(), before the port was given back."""
+
+    class Breaking:
+        context = None
+
+        async def run(self) -> None:
+            raise KeyError("no such certificate")
+
+    server = MetricsServer(host="127.0.0.1", port=0, metrics=Metrics(), certificate=Breaking())
+    port = await server.start()
+    await settle()
+    await server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
