@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from kaito_controller.machinery.mutation import VARIABLE, MutationDetector
+from kaito_controller.machinery.cache.mutation import VARIABLE, MutationDetector
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,12 @@ from kaito_controller.controllers.workspace.plan import Settings
 from kaito_controller.controllers.workspace.watches import watches
 from kaito_controller.kube.rbac import Rule
 from kaito_controller.machinery.backoff import ItemBackoff
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.events.recorder import EventRecorder
+from kaito_controller.machinery.manager.parts import Runnable
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.parts import Runnable
 from kaito_controller.providers.protocol import KAITO_NODE_CLASS, CloudProvider
 from kaito_controller.workloads.runtimes.parameters import RuntimeParameterError, resolve_parameters
 

@@ -15,10 +15,10 @@ from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.packed import packing
-from kaito_controller.machinery.pruning import keeping
-from kaito_controller.machinery.sharing import sharing
-from kaito_controller.machinery.transform import Transform, strip
+from kaito_controller.machinery.cache.packed import packing
+from kaito_controller.machinery.cache.pruning import keeping
+from kaito_controller.machinery.cache.sharing import sharing
+from kaito_controller.machinery.cache.transform import Transform, strip
 
 KEPT: Final[Mapping[Resource, Transform]] = MappingProxyType(
     {

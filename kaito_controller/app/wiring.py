@@ -19,14 +19,13 @@ from kaito_controller.app.options import Address, NodeProvisioner, Options, Opti
 from kaito_controller.catalog import loader
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery import garbage, log
-from kaito_controller.machinery.access import Access
-from kaito_controller.machinery.cache import Cache, CacheSyncError
-from kaito_controller.machinery.certificates import CertificateError, Pair, ReloadedCertificate, SelfSigned, files
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery import log
+from kaito_controller.machinery.cache.cache import Cache, CacheSyncError
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock, RealClock
-from kaito_controller.machinery.election import ElectionThread
-from kaito_controller.machinery.endpoint import AddressInUseError
+from kaito_controller.machinery.election.elector import LeaderElector
+from kaito_controller.machinery.election.fence import FencedTransport
+from kaito_controller.machinery.election.thread import ElectionThread
 from kaito_controller.machinery.errors import (
     ApiConnectionError,
     ApiError,
@@ -34,15 +33,23 @@ from kaito_controller.machinery.errors import (
     is_forbidden,
     is_not_found,
 )
-from kaito_controller.machinery.events import EventRecorder
-from kaito_controller.machinery.fence import FencedTransport
-from kaito_controller.machinery.heartbeat import Heartbeat, Watchdog
-from kaito_controller.machinery.leaderelection import LeaderElector
-from kaito_controller.machinery.manager import GraceExceededError, Manager
+from kaito_controller.machinery.events.recorder import EventRecorder
+from kaito_controller.machinery.manager.manager import GraceExceededError, Manager
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.metrics_server import MetricsServer
+from kaito_controller.machinery.process import garbage
+from kaito_controller.machinery.process.heartbeat import Heartbeat, Watchdog
+from kaito_controller.machinery.process.signals import stop_on_signals
 from kaito_controller.machinery.rest.user_agent import user_agent
-from kaito_controller.machinery.signals import stop_on_signals
+from kaito_controller.machinery.server.access import Access
+from kaito_controller.machinery.server.certificates import (
+    CertificateError,
+    Pair,
+    ReloadedCertificate,
+    SelfSigned,
+    files,
+)
+from kaito_controller.machinery.server.endpoint import AddressInUseError
+from kaito_controller.machinery.server.metrics_server import MetricsServer
 from kaito_controller.machinery.transport import AioTransport, Transport
 from kaito_controller.providers.protocol import CloudProvider
 from kaito_controller.providers.registry import ProviderContext, open_provider

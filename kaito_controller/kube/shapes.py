@@ -1,7 +1,7 @@
 """The form that built-in objects must have for us to read them: the fields that anybody here looks at, all optional.
 
 The API server sees to it for the version that it serves. A newer one, another server or a fault in between may not, so
-what is read as decoded JSON is held against its shape first (see `machinery.typed`).
+what is read as decoded JSON is held against its shape first (see `machinery.cache.typed`).
 """
 
 from __future__ import annotations

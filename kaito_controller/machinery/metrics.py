@@ -16,7 +16,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from kaito_controller.machinery.depths import Depths
+from kaito_controller.machinery.exposition.depths import Depths
 from kaito_controller.machinery.exposition.metrics import DistributionFamily, ReadFamily
 
 RECONCILE_BUCKETS = (

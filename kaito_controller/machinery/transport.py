@@ -21,15 +21,15 @@ from typing import Any, Protocol, Self, TypeVar
 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
-from kaito_controller.machinery import retry as retries
 from kaito_controller.machinery.backoff import TokenBucket
 from kaito_controller.machinery.clock import Clock, RealClock
-from kaito_controller.machinery.credentials import SERVICE_ACCOUNT, Credentials, Loaded
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
-from kaito_controller.machinery.hollow import hollow
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.rest import retry as retries
 from kaito_controller.machinery.rest.connections import Connections
+from kaito_controller.machinery.rest.credentials import SERVICE_ACCOUNT, Credentials, Loaded
+from kaito_controller.machinery.rest.hollow import hollow
 from kaito_controller.machinery.rest.kubeconfig import loader_class
 from kaito_controller.machinery.rest.metrics import RequestMetrics
 from kaito_controller.machinery.rest.proxy import proxy_of_environment

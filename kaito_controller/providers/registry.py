@@ -18,8 +18,8 @@ from kaito_controller.providers.protocol import CloudProvider
 
 if TYPE_CHECKING:
     from kaito_controller.catalog.loader import Catalog
-    from kaito_controller.machinery.cache import Cache
-    from kaito_controller.machinery.client import Client
+    from kaito_controller.machinery.cache.cache import Cache
+    from kaito_controller.machinery.client.client import Client
     from kaito_controller.machinery.clock import Clock
 
 

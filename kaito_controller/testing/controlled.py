@@ -10,13 +10,13 @@ from typing import Any
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.controller import Controller
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.controller.controller import Controller
+from kaito_controller.machinery.controller.source import Watch, enqueue_self
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.request import Request, Result
-from kaito_controller.machinery.source import Watch, enqueue_self
-from kaito_controller.machinery.workqueue import WorkQueue
+from kaito_controller.machinery.queue.workqueue import WorkQueue
+from kaito_controller.machinery.reconcile.request import Request, Result
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.transport import ScriptedTransport, Stream, listing, obj
 

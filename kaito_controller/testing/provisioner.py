@@ -19,11 +19,11 @@ from kaito_controller.controllers.nodeclaim.timing import Timing
 from kaito_controller.kube.core import NODES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.serde import structure
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.errors import ApiError, is_conflict
-from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.providers.protocol import CloudProvider, NodeClass

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, key, resource_version
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.event import Event
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.controller import Controller, Request, Result
-from kaito_controller.machinery.event import Event
-from kaito_controller.machinery.manager import Manager
+from kaito_controller.machinery.controller.controller import Controller, Request, Result
+from kaito_controller.machinery.controller.source import Watch, enqueue_self
+from kaito_controller.machinery.manager.manager import Manager
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.source import Watch, enqueue_self
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.apiserver import APIServer
 

@@ -13,9 +13,9 @@ from attrs import define, field
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, key, resource_version
 from kaito_controller.machinery.backoff import Backoff
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.reflector import Reflector
+from kaito_controller.machinery.reflector.reflector import Reflector
 from kaito_controller.testing.clock import cancelled
 from kaito_controller.testing.transport import ScriptedTransport
 

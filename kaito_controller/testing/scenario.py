@@ -25,7 +25,7 @@ from kaito_controller.kube.core import EVENTS, NODES, PODS, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.ownership import owner_reference
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiError, is_not_found
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transport import AioTransport

@@ -8,7 +8,7 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, PODS, SERVICES
 from kaito_controller.kube.metadata import Object, resource_version
-from kaito_controller.machinery.apply import Applier, as_applied
+from kaito_controller.machinery.client.apply import Applier, as_applied
 from kaito_controller.machinery.errors import ApiError, is_already_exists, is_conflict, is_invalid, is_not_found
 from kaito_controller.testing.fake.gadgets import GADGETS
 from kaito_controller.testing.fake.stage import World, everywhere

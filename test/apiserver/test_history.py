@@ -14,7 +14,7 @@ from kaito_controller.kube.core import CONFIG_MAPS, LEASES, POD_DISRUPTION_BUDGE
 from kaito_controller.kube.metadata import Object, resource_version
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery import codec
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, ApiTimeoutError, is_gone
 from kaito_controller.testing.clock import VirtualClock, cancelled, settle, virtual_time
 from kaito_controller.testing.fake.reviews import User

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kaito_controller.kube.metadata import Object, key
-from kaito_controller.machinery.event import Change
+from kaito_controller.machinery.cache.event import Change
 from kaito_controller.testing.apiserver import APIServer
 from kaito_controller.testing.forwarder import forwarding
 from kaito_controller.testing.recorder import config_map, converged, recording

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.controller import Controller, Request, Result
-from kaito_controller.machinery.manager import Manager
+from kaito_controller.machinery.controller.controller import Controller, Request, Result
+from kaito_controller.machinery.controller.source import Watch, enqueue_self
+from kaito_controller.machinery.manager.manager import Manager
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.source import Watch, enqueue_self
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.apiserver import APIServer
 from kaito_controller.testing.eventually import eventually

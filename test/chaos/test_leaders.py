@@ -16,7 +16,7 @@ from attrs import frozen
 from local_cluster.kubectl import Kubectl
 from local_cluster.operator_process import NAME, NAMESPACE, Operator
 
-from kaito_controller.machinery.leadership import Durations
+from kaito_controller.machinery.election.leadership import Durations
 from kaito_controller.testing import builders
 from kaito_controller.testing.apiserver import APIServer, serving
 from kaito_controller.testing.eventually import eventually

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.machinery.transport import AioTransport

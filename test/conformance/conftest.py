@@ -20,8 +20,8 @@ from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NodeClaim, NodeClaimSpec, NodeClassReference, NodeRequirement, Taint
 from kaito_controller.catalog.loader import load
 from kaito_controller.kube.object_meta import ObjectMeta
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.providers.protocol import CloudProvider

@@ -7,7 +7,7 @@ import pytest
 from kaito_controller.api import labels as keys
 from kaito_controller.catalog.loader import load
 from kaito_controller.kube.core import NODES
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.providers.errors import CreateError, InstanceNotFound

@@ -8,9 +8,9 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, EVENTS
 from kaito_controller.kube.metadata import name as name_of
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.apiserver import APIServer

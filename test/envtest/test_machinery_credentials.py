@@ -14,7 +14,7 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, NAMESPACES
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiError, is_forbidden
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.apiserver import APIServer

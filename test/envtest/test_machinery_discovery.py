@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kaito_controller.kube.core import DEPLOYMENTS, LEASES, NODES, PODS
-from kaito_controller.machinery.discovery import Discovery
-from kaito_controller.machinery.restmapper import NoMatchError, RESTMapper
+from kaito_controller.machinery.client.discovery import Discovery
+from kaito_controller.machinery.client.restmapper import NoMatchError, RESTMapper
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.apiserver import APIServer
 

@@ -12,10 +12,10 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.reflector import Reflector
+from kaito_controller.machinery.reflector.reflector import Reflector
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.apiserver import APIServer
 from kaito_controller.testing.reflecting import Notes

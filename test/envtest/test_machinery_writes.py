@@ -11,18 +11,18 @@ import pytest
 from kaito_controller.kube.controller_reference import set_controller_reference
 from kaito_controller.kube.core import CONFIG_MAPS, LEASES, PODS
 from kaito_controller.kube.metadata import Object, resource_version, uid
-from kaito_controller.machinery.apply import Applier, ApplyConflictError
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.apply import Applier, ApplyConflictError
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.client.create_or_update import Outcome, create_or_patch, create_or_update
+from kaito_controller.machinery.client.finalizers import FinalizeError, FinalizerSet
+from kaito_controller.machinery.client.patch import patch_from
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.create_or_update import Outcome, create_or_patch, create_or_update
+from kaito_controller.machinery.election.elector import LeaderElector
+from kaito_controller.machinery.election.leadership import Durations
 from kaito_controller.machinery.errors import ApiError, is_already_exists, is_conflict, is_invalid, is_not_found
-from kaito_controller.machinery.events import EventRecorder
-from kaito_controller.machinery.finalizers import FinalizeError, FinalizerSet
-from kaito_controller.machinery.leaderelection import LeaderElector
-from kaito_controller.machinery.leadership import Durations
+from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.patch import patch_from
-from kaito_controller.machinery.retry import Steps, retry_on_conflict
+from kaito_controller.machinery.rest.retry import Steps, retry_on_conflict
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.apiserver import APIServer
 

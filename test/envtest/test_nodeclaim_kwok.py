@@ -10,7 +10,7 @@ from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.catalog.loader import load
 from kaito_controller.kube.core import NODES, PODS
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.providers.kwok.provider import KwokProvider

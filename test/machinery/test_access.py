@@ -9,11 +9,11 @@ import pytest
 from attrs import define, field
 
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.access import Access, bearer_token
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.metrics_server import MetricsServer
+from kaito_controller.machinery.server.access import Access, bearer_token
+from kaito_controller.machinery.server.metrics_server import MetricsServer
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 
 REVIEW, ACCESS = "/apis/authentication.k8s.io/v1/tokenreviews", "/apis/authorization.k8s.io/v1/subjectaccessreviews"

@@ -8,14 +8,14 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, NODES, SERVICES
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.builder import Builder, BuilderError
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import Change, Event
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.controller.builder import Builder, BuilderError
+from kaito_controller.machinery.controller.predicates import generation_changed
+from kaito_controller.machinery.controller.source import Watch
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.predicates import generation_changed
-from kaito_controller.machinery.request import Request
-from kaito_controller.machinery.source import Watch
+from kaito_controller.machinery.reconcile.request import Request
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.controlled import Acting, HeldFeed, cm, done
 from kaito_controller.testing.transport import ScriptedTransport, listing, obj

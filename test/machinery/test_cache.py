@@ -6,10 +6,10 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, NODES
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.cache import Cache, CacheSyncError, StaleCacheError
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache, CacheSyncError, StaleCacheError
+from kaito_controller.machinery.cache.resource_version import is_older
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiError
-from kaito_controller.machinery.resource_version import is_older
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, Stream, bookmark, event, listing, obj
 

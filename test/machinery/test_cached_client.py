@@ -15,9 +15,9 @@ from kaito_controller.kube.core import CONFIG_MAPS, NODES, PODS, SECRETS
 from kaito_controller.kube.metadata import Object, name
 from kaito_controller.kube.selectors import LabelSelector
 from kaito_controller.machinery import log
-from kaito_controller.machinery.cache import Cache, CacheSyncError, Scope, StaleCacheError
-from kaito_controller.machinery.cached_client import CachedClient, CacheNotStartedError, NotCachedError
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache, CacheSyncError, Scope, StaleCacheError
+from kaito_controller.machinery.cache.cached_client import CachedClient, CacheNotStartedError, NotCachedError
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiError, is_not_found
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, Stream, event, listing, obj

@@ -14,11 +14,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kaito_controller.machinery.access import Refusal
-from kaito_controller.machinery.certificates import CertificateError, Pair, ReloadedCertificate, SelfSigned, files
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.metrics_server import MetricsServer
-from kaito_controller.machinery.self_signed import pair
+from kaito_controller.machinery.server.access import Refusal
+from kaito_controller.machinery.server.certificates import (
+    CertificateError,
+    Pair,
+    ReloadedCertificate,
+    SelfSigned,
+    files,
+)
+from kaito_controller.machinery.server.metrics_server import MetricsServer
+from kaito_controller.machinery.server.self_signed import pair
 from kaito_controller.testing.clock import VirtualClock, cancelled, settle, virtual_time
 
 YEAR = timedelta(days=365)

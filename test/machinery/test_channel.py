@@ -8,11 +8,11 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, NODES
 from kaito_controller.kube.metadata import Object, labels
-from kaito_controller.machinery import predicates
-from kaito_controller.machinery.channel import SIZE, Channel, ChannelClosedError, ChannelSource
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.request import Request
-from kaito_controller.machinery.source import enqueue_self
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.controller import predicates
+from kaito_controller.machinery.controller.channel import SIZE, Channel, ChannelClosedError, ChannelSource
+from kaito_controller.machinery.controller.source import enqueue_self
+from kaito_controller.machinery.reconcile.request import Request
 from kaito_controller.testing.clock import VirtualClock, cancelled, settle, virtual_time
 from kaito_controller.testing.transport import obj
 

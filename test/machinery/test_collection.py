@@ -6,8 +6,8 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.collection import Collection
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.reflector.collection import Collection
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.reflecting import reflecting
 from kaito_controller.testing.transport import ScriptedTransport, Stream, error, event, obj

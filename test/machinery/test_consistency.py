@@ -7,9 +7,9 @@ import time
 import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.consistency import WRITTEN_S, Writes
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.consistency import WRITTEN_S, Writes
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, Stream, event, listing, obj
 

@@ -10,17 +10,17 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, NODES
 from kaito_controller.machinery.backoff import ItemBackoff
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.channel import Channel, ChannelSource
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.controller import Controller, FeedSyncError, Request, Result
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.controller.channel import Channel, ChannelSource
+from kaito_controller.machinery.controller.controller import Controller, FeedSyncError, Request, Result
+from kaito_controller.machinery.controller.feed import LOW_PRIORITY, TaskFeed, priority_of
+from kaito_controller.machinery.controller.source import Watch, enqueue_self
 from kaito_controller.machinery.errors import ApiError
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.failure import ReconcilePanicError
-from kaito_controller.machinery.feed import LOW_PRIORITY, TaskFeed, priority_of
-from kaito_controller.machinery.manager import Manager
+from kaito_controller.machinery.manager.manager import Manager
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.source import Watch, enqueue_self
+from kaito_controller.machinery.reconcile.failure import ReconcilePanicError
 from kaito_controller.testing.clock import VirtualClock, cancelled, settle, virtual_time
 from kaito_controller.testing.controlled import MAPS, Controlled, HeldFeed, cm, controlled, done
 from kaito_controller.testing.transport import ScriptedTransport, Stream, event, listing

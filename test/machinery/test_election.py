@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock, RealClock
-from kaito_controller.machinery.election import ElectionThread
+from kaito_controller.machinery.election.elector import LeaderElector
+from kaito_controller.machinery.election.fence import FencedError, FencedTransport
+from kaito_controller.machinery.election.leadership import Durations
+from kaito_controller.machinery.election.thread import ElectionThread
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
-from kaito_controller.machinery.fence import FencedError, FencedTransport
-from kaito_controller.machinery.leaderelection import LeaderElector
-from kaito_controller.machinery.leadership import Durations
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.transport import ScriptedTransport
 

@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, NODES
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
-from kaito_controller.machinery.event_series import BURST, REFILL_S, Correlator, Happening, Series
-from kaito_controller.machinery.events import QUEUE_LIMIT, EventRecorder
+from kaito_controller.machinery.events.correlator import BURST, REFILL_S, Correlator, Happening, Series
+from kaito_controller.machinery.events.recorder import QUEUE_LIMIT, EventRecorder
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.transport import Call, ScriptedTransport, obj

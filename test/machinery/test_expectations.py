@@ -8,9 +8,9 @@ import pytest
 
 from kaito_controller.kube.core import PODS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.expectations import EXPIRY_S, Expectations
-from kaito_controller.machinery.slow_start import SlowStartError, slow_start
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.controller.expectations import EXPIRY_S, Expectations
+from kaito_controller.machinery.controller.slow_start import SlowStartError, slow_start
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.transport import obj
 

@@ -6,9 +6,14 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.client.finalizers import (
+    FinalizeError,
+    FinalizerSet,
+    with_finalizers,
+    without_finalizers,
+)
 from kaito_controller.machinery.errors import ApiError
-from kaito_controller.machinery.finalizers import FinalizeError, FinalizerSet, with_finalizers, without_finalizers
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.transport import Answer, ScriptedTransport, obj
 

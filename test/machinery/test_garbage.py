@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import gc
-from kaito_controller.machinery import garbage
+from kaito_controller.machinery.process import garbage
 
 garbage.prepare()
 assert gc.get_threshold() == (10_000, 1000, 1000), gc.get_threshold()

@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from kaito_controller.machinery.endpoint import AddressInUseError
-from kaito_controller.machinery.healthz import probes, report
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.metrics_server import MetricsServer
+from kaito_controller.machinery.server.endpoint import AddressInUseError
+from kaito_controller.machinery.server.healthz import probes, report
+from kaito_controller.machinery.server.metrics_server import MetricsServer
 
 PING = {"ping": lambda: ""}
 CHECKS = {**PING, "caches": lambda: "the first lists are not complete"}

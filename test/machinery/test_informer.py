@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, key, resource_version
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.cache.transform import LAST_APPLIED
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.informer import Informer
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.transform import LAST_APPLIED
 from kaito_controller.testing.clock import VirtualClock, cancelled, run, virtual_time
 from kaito_controller.testing.transport import (
     ScriptedTransport,

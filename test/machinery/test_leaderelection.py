@@ -8,10 +8,10 @@ from random import Random
 
 import pytest
 
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.election.elector import LeaderElector
+from kaito_controller.machinery.election.leadership import Callbacks, Durations, LeadershipLostError
 from kaito_controller.machinery.errors import ApiError
-from kaito_controller.machinery.leaderelection import LeaderElector
-from kaito_controller.machinery.leadership import Callbacks, Durations, LeadershipLostError
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.leases import LeaseNetwork, LeaseServer, SkewedClock

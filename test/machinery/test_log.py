@@ -31,7 +31,7 @@ def test_json_lines_carry_context_and_failures() -> None:
         try:
             {}["x"]
         except KeyError:
-            log.logger("kaito_controller.machinery.controller").exception("reconcile failed", failures=3)
+            log.logger("kaito_controller.machinery.controller.controller").exception("reconcile failed", failures=3)
     log.logger("x").debug("not at this level")
     line = json.loads(stream.getvalue())
     assert "KeyError: 'x'" in line.pop("exception")
@@ -39,7 +39,7 @@ def test_json_lines_carry_context_and_failures() -> None:
     assert line == {
         "event": "reconcile failed",
         "level": "error",
-        "component": "machinery.controller",
+        "component": "machinery.controller.controller",
         "failures": 3,
         "reconcileID": "r1",
     }

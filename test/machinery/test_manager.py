@@ -14,14 +14,14 @@ from attrs import define, field
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.cache import Cache, CacheSyncError
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache, CacheSyncError
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiError
-from kaito_controller.machinery.events import EventRecorder
-from kaito_controller.machinery.heartbeat import Heartbeat, MissedBeats, Watchdog
-from kaito_controller.machinery.manager import GraceExceededError, Manager
+from kaito_controller.machinery.events.recorder import EventRecorder
+from kaito_controller.machinery.manager.manager import GraceExceededError, Manager
+from kaito_controller.machinery.manager.runnables import Grace, RunnableGroup
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.runnables import Grace, RunnableGroup
+from kaito_controller.machinery.process.heartbeat import Heartbeat, MissedBeats, Watchdog
 from kaito_controller.testing.clock import VirtualClock, settle, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, listing, obj
 

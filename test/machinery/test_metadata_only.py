@@ -9,10 +9,10 @@ import pytest
 
 from kaito_controller.kube.core import NAMESPACES, PODS, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import Change
-from kaito_controller.machinery.source import Watch, enqueue_owner
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.event import Change
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.controller.source import Watch, enqueue_owner
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.fake.server import FakeServer
 from kaito_controller.testing.fake.transport import FakeTransport

@@ -13,11 +13,11 @@ from attrs import define, field
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from kaito_controller.machinery.distribution import Distribution
+from kaito_controller.machinery.exposition.distribution import Distribution
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.request import Request, Result
+from kaito_controller.machinery.queue.workqueue import WorkQueue
+from kaito_controller.machinery.reconcile.request import Request, Result
 from kaito_controller.machinery.rest.metrics import RequestMetrics
-from kaito_controller.machinery.workqueue import WorkQueue
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.controlled import Controlled, cm, controlled, done
 

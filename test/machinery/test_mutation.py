@@ -8,13 +8,13 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import Event
-from kaito_controller.machinery.informer import Informer
-from kaito_controller.machinery.manager import Manager
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.event import Event
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.cache.mutation import RECENT_S, CacheMutatedError, MutationDetector, detector
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.manager.manager import Manager
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.mutation import RECENT_S, CacheMutatedError, MutationDetector, detector
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, Stream, event, listing, obj
 

@@ -11,14 +11,14 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, key, resource_version
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.cache.mutation import VARIABLE
+from kaito_controller.machinery.cache.transform import Transform, strip
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.controller.source import Watch, enqueue_self
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.mutation import VARIABLE
-from kaito_controller.machinery.source import Watch, enqueue_self
-from kaito_controller.machinery.transform import Transform, strip
-from kaito_controller.machinery.workqueue import WorkQueue
+from kaito_controller.machinery.queue.workqueue import WorkQueue
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, Stream, event, listing, obj
 

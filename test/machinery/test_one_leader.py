@@ -11,9 +11,9 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.leaderelection import LeaderElector
-from kaito_controller.machinery.leadership import Durations, LeadershipLostError
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.election.elector import LeaderElector
+from kaito_controller.machinery.election.leadership import Durations, LeadershipLostError
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.clock import VirtualClock, cancelled, run
 from kaito_controller.testing.leases import LeaseNetwork, LeaseServer, SkewedClock

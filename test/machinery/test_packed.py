@@ -9,13 +9,13 @@ import pytest
 
 from kaito_controller.app.kept import KEPT
 from kaito_controller.kube.core import SERVICES, STATEFUL_SETS
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.cached_client import CachedClient
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.deep_copy import deep_copy
-from kaito_controller.machinery.mutation import VARIABLE
-from kaito_controller.machinery.packed import Packed, packing, unpacked
-from kaito_controller.machinery.transform import strip
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.cached_client import CachedClient
+from kaito_controller.machinery.cache.deep_copy import deep_copy
+from kaito_controller.machinery.cache.mutation import VARIABLE
+from kaito_controller.machinery.cache.packed import Packed, packing, unpacked
+from kaito_controller.machinery.cache.transform import strip
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, listing, obj
 

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.waiting import AGEING_S, AGEING_TURN
-from kaito_controller.machinery.workqueue import QueueShutDown, WorkQueue
+from kaito_controller.machinery.queue.waiting import AGEING_S, AGEING_TURN
+from kaito_controller.machinery.queue.workqueue import QueueShutDown, WorkQueue
 from kaito_controller.testing.clock import VirtualClock, settle, virtual_time
 
 

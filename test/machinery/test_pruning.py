@@ -11,11 +11,11 @@ from kaito_controller.kube.core import NODES, PODS, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.serde import structure
 from kaito_controller.kube.shapes import NodeShape, PodShape
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.cached_client import CachedClient
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.deep_copy import deep_copy
-from kaito_controller.machinery.pruning import keeping
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.cached_client import CachedClient
+from kaito_controller.machinery.cache.deep_copy import deep_copy
+from kaito_controller.machinery.cache.pruning import keeping
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, listing, obj
 

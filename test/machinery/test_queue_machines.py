@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from prometheus_client import CollectorRegistry
 
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.waiting import AGEING_S, AGEING_TURN
-from kaito_controller.machinery.workqueue import QueueShutDown, WorkQueue
+from kaito_controller.machinery.queue.waiting import AGEING_S, AGEING_TURN
+from kaito_controller.machinery.queue.workqueue import QueueShutDown, WorkQueue
 from kaito_controller.testing.clock import VirtualClock, VirtualLoop, cancelled, settle
 
 ITEMS = st.sampled_from("abcdef")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kaito_controller.machinery.backoff import ItemBackoff, TokenBucket
-from kaito_controller.machinery.ratelimit import AtMost, BucketLimiter, FastSlow, MaxOf, overall
-from kaito_controller.machinery.workqueue import WorkQueue
+from kaito_controller.machinery.queue.ratelimit import AtMost, BucketLimiter, FastSlow, MaxOf, overall
+from kaito_controller.machinery.queue.workqueue import WorkQueue
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 
 

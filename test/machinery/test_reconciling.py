@@ -10,10 +10,10 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from kaito_controller.machinery.cache import StaleCacheError
-from kaito_controller.machinery.controller import Request, Result, TerminalError
+from kaito_controller.machinery.cache.cache import StaleCacheError
+from kaito_controller.machinery.controller.controller import Request, Result, TerminalError
 from kaito_controller.machinery.errors import ApiError
-from kaito_controller.machinery.failure import ReconcilePanicError, is_panic, is_terminal
+from kaito_controller.machinery.reconcile.failure import ReconcilePanicError, is_panic, is_terminal
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.controlled import Controlled, cm, controlled, done
 from kaito_controller.testing.transport import Stream, event

@@ -14,7 +14,7 @@ from kaito_controller.kube.metadata import Object, key
 from kaito_controller.machinery.backoff import Backoff
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, is_too_large_resource_version
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.retry import is_worth_another_try
+from kaito_controller.machinery.rest.retry import is_worth_another_try
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.reflecting import Notes, reflecting
 from kaito_controller.testing.transport import ScriptedTransport, Stream, bookmark, error, event, gone, listing, obj

@@ -8,9 +8,9 @@ from random import Random
 import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import Event
-from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.cache.event import Event
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.transport import (
     ScriptedTransport,

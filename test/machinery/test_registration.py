@@ -10,11 +10,11 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, resource_version
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import Event
-from kaito_controller.machinery.informer import Informer, Registration
+from kaito_controller.machinery.cache.event import Event
+from kaito_controller.machinery.cache.informer import Informer, Registration
+from kaito_controller.machinery.cache.registration import HANDLER_GRACE_S
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.registration import HANDLER_GRACE_S
 from kaito_controller.testing.clock import VirtualClock, cancelled, settle, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, Stream, event, listing, obj
 

@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, key, labels, resource_version, uid
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.handlers import filtered
-from kaito_controller.machinery.informer import Informer
-from kaito_controller.machinery.registration import Registration
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.cache.handlers import filtered
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.cache.registration import Registration
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.testing.clock import VirtualClock, cancelled, run
 from kaito_controller.testing.transport import ScriptedTransport, Stream, event, listing, obj
 

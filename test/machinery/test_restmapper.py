@@ -10,9 +10,9 @@ from attrs import define, field
 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.discovery import Discovery, DiscoveryError
+from kaito_controller.machinery.client.discovery import Discovery, DiscoveryError
+from kaito_controller.machinery.client.restmapper import NoMatchError, RESTMapper
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
-from kaito_controller.machinery.restmapper import NoMatchError, RESTMapper
 
 CORE = ["GET /api", "GET /apis"]
 

@@ -9,11 +9,11 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, resource_version
-from kaito_controller.machinery import predicates
-from kaito_controller.machinery.cache import RESYNC_S, Cache
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.cache.cache import RESYNC_S, Cache
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.controller import predicates
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, Stream, error, event, listing, obj, refused
 

@@ -6,9 +6,9 @@ import json
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.packed import Packed, packing
-from kaito_controller.machinery.sharing import LONGEST, sharing
-from kaito_controller.machinery.transform import strip
+from kaito_controller.machinery.cache.packed import Packed, packing
+from kaito_controller.machinery.cache.sharing import LONGEST, sharing
+from kaito_controller.machinery.cache.transform import strip
 from kaito_controller.testing.transport import obj
 
 LONG = "x" * (LONGEST + 1)

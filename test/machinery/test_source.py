@@ -9,10 +9,10 @@ import structlog
 
 from kaito_controller.kube.core import CONFIG_MAPS, NODES, PODS, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery import predicates
-from kaito_controller.machinery.controller import Request
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.source import Watch, enqueue_owner, enqueue_self
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.controller import predicates
+from kaito_controller.machinery.controller.controller import Request
+from kaito_controller.machinery.controller.source import Watch, enqueue_owner, enqueue_self
 from kaito_controller.testing.transport import obj
 
 

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from kaito_controller.kube.core import CONFIG_MAPS, NODES
 from kaito_controller.kube.metadata import Object, key, labels, resource_version, split_key
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.store import Store
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.cache.store import Store
 from kaito_controller.testing.transport import obj
 
 

@@ -18,7 +18,8 @@ from aiohttp import web
 
 from kaito_controller.kube.core import CONFIG_MAPS, PODS
 from kaito_controller.machinery import errors
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.election.fence import FencedError, FencedTransport
 from kaito_controller.machinery.errors import (
     ApiConnectionError,
     ApiConnectionLostError,
@@ -26,7 +27,6 @@ from kaito_controller.machinery.errors import (
     ApiTimeoutError,
     ConfigurationError,
 )
-from kaito_controller.machinery.fence import FencedError, FencedTransport
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.rest.metrics import RequestMetrics
 from kaito_controller.machinery.rest.sessions import CALL_CONNECTIONS

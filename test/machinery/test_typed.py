@@ -9,11 +9,11 @@ from attrs import frozen
 from kaito_controller.kube.core import EVENTS, NODES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.shapes import NodeShape
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.cache.typed import Typed
+from kaito_controller.machinery.cache.unfit import UnfitObjects
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.typed import Typed
-from kaito_controller.machinery.unfit import UnfitObjects
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.fake.server import FakeServer
 from kaito_controller.testing.fake.transport import FakeTransport

@@ -25,11 +25,11 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.core import EVENTS, NAMESPACES, NODES, PODS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.unfit import REASON
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.unfit import REASON
 from kaito_controller.providers.protocol import KAITO_NODE_CLASS
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.cloud import FakeCloud

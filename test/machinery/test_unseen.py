@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport, obj
 

@@ -12,10 +12,10 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, key
-from kaito_controller.machinery import initial_events
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiConnectionLostError, ApiError, ApiTimeoutError
-from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.reflector import initial_events
 from kaito_controller.testing.clock import VirtualClock, cancelled, virtual_time
 from kaito_controller.testing.reflecting import Notes, reflecting
 from kaito_controller.testing.transport import (

@@ -12,10 +12,10 @@ import pytest
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.collection import Collection
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiError
-from kaito_controller.machinery.watch_stream import BATCH, BATCH_S, WatchStream
+from kaito_controller.machinery.reflector.collection import Collection
+from kaito_controller.machinery.reflector.watch_stream import BATCH, BATCH_S, WatchStream
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.reflecting import Notes, reflecting
 from kaito_controller.testing.transport import ScriptedTransport, Step, Stream, error, event, initial_events_end, obj

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kaito_controller.machinery.delays import SAFETY_WAKE_S
-from kaito_controller.machinery.workqueue import QueueShutDown, WorkQueue
+from kaito_controller.machinery.queue.delays import SAFETY_WAKE_S
+from kaito_controller.machinery.queue.workqueue import QueueShutDown, WorkQueue
 from kaito_controller.testing.clock import VirtualClock, cancelled, run, settle, virtual_time
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS, PODS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.apply import Applier, ApplyConflictError, field_conflicts
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.create_or_update import Outcome, create_or_patch, create_or_update
+from kaito_controller.machinery.client.apply import Applier, ApplyConflictError, field_conflicts
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.client.create_or_update import Outcome, create_or_patch, create_or_update
+from kaito_controller.machinery.client.patch import patch_from
 from kaito_controller.machinery.errors import ApiError
-from kaito_controller.machinery.patch import patch_from
-from kaito_controller.machinery.request import TerminalError
-from kaito_controller.machinery.retry import DEFAULT_BACKOFF, DEFAULT_RETRY, Steps, retry_on_conflict
+from kaito_controller.machinery.reconcile.request import TerminalError
+from kaito_controller.machinery.rest.retry import DEFAULT_BACKOFF, DEFAULT_RETRY, Steps, retry_on_conflict
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.transport import Answer, Call, ScriptedTransport, obj
 

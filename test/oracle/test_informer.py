@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kaito_controller.machinery import live_events
+from kaito_controller.machinery.reflector import live_events
 from kaito_controller.testing.oracle import allowed, clientgo, ours
 from kaito_controller.testing.oracle.clientgo import PeerFailedError
 from kaito_controller.testing.oracle.outcome import Difference, differences

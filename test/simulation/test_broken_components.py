@@ -11,20 +11,21 @@ import pytest
 
 from kaito_controller.kube.core import LEASES
 from kaito_controller.kube.metadata import Object, resource_version
-from kaito_controller.machinery import codec, live_events
+from kaito_controller.machinery import codec
 from kaito_controller.machinery.backoff import Backoff
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.event import Event
-from kaito_controller.machinery.events import EventRecorder
-from kaito_controller.machinery.feed import WatchFeed
-from kaito_controller.machinery.index import Index
-from kaito_controller.machinery.informer import Informer
-from kaito_controller.machinery.leaderelection import LeaderElector
-from kaito_controller.machinery.reflector import Reflector
-from kaito_controller.machinery.store import Store
-from kaito_controller.machinery.waiting import Entry
-from kaito_controller.machinery.worker import Worker
-from kaito_controller.machinery.workqueue import WorkQueue
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.event import Event
+from kaito_controller.machinery.cache.index import Index
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.cache.store import Store
+from kaito_controller.machinery.controller.feed import WatchFeed
+from kaito_controller.machinery.controller.worker import Worker
+from kaito_controller.machinery.election.elector import LeaderElector
+from kaito_controller.machinery.events.recorder import EventRecorder
+from kaito_controller.machinery.queue.waiting import Entry
+from kaito_controller.machinery.queue.workqueue import WorkQueue
+from kaito_controller.machinery.reflector import live_events
+from kaito_controller.machinery.reflector.reflector import Reflector
 from kaito_controller.testing.fake.request import Request
 from kaito_controller.testing.simulation.link import Call, Link
 from kaito_controller.testing.simulation.playing import play, quiet

@@ -12,12 +12,12 @@ from attrs import frozen
 from benchmarks.machinery.conversation import log_to_stderr, questions, say
 from kaito_controller.kube.core import PODS
 from kaito_controller.kube.metadata import labels
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.controller import Controller, Request, Result
+from kaito_controller.machinery.controller.controller import Controller, Request, Result
+from kaito_controller.machinery.controller.source import Watch, enqueue_self
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.source import Watch, enqueue_self
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.loopback import write_kubeconfig
 

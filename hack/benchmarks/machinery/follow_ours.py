@@ -22,17 +22,17 @@ from benchmarks.machinery.conversation import log_to_stderr, questions, say
 from kaito_controller.app.loop import loop_factory
 from kaito_controller.kube.core import PODS
 from kaito_controller.kube.metadata import Object, namespace
-from kaito_controller.machinery import garbage
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.event import Event
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.event import Event
-from kaito_controller.machinery.informer import Informer
+from kaito_controller.machinery.controller.predicates import resource_version_changed
+from kaito_controller.machinery.controller.source import Watch, enqueue_self
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.predicates import resource_version_changed
-from kaito_controller.machinery.request import Request
-from kaito_controller.machinery.source import Watch, enqueue_self
+from kaito_controller.machinery.process import garbage
+from kaito_controller.machinery.queue.workqueue import WorkQueue
+from kaito_controller.machinery.reconcile.request import Request
 from kaito_controller.machinery.transport import AioTransport
-from kaito_controller.machinery.workqueue import WorkQueue
 from kaito_controller.testing.loopback import write_kubeconfig
 
 PROBE_S = 0.001

@@ -13,7 +13,7 @@ from benchmarks.machinery.conversation import log_to_stderr, say
 from kaito_controller.app.loop import loop_factory
 from kaito_controller.machinery.backoff import ItemBackoff
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.workqueue import WorkQueue
+from kaito_controller.machinery.queue.workqueue import WorkQueue
 
 KEYS = tuple(f"default/pod-{number:05}" for number in range(1000))
 MAX_DELAY_MS = 50

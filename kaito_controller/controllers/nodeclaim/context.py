@@ -17,15 +17,15 @@ from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
 from kaito_controller.kube.serde import structure
 from kaito_controller.kube.shapes import NodeShape
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.cached_client import CachedClient
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.cached_client import CachedClient
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.cache.typed import Typed
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.client.finalizers import without_finalizers
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import is_not_found
-from kaito_controller.machinery.events import EventRecorder
-from kaito_controller.machinery.finalizers import without_finalizers
-from kaito_controller.machinery.informer import Informer
-from kaito_controller.machinery.typed import Typed
+from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.providers.protocol import CloudProvider
 
 BY_PROVIDER_ID = "providerID"

@@ -20,14 +20,14 @@ from kaito_controller.kube.core import EVENTS, NODES, PERSISTENT_VOLUME_CLAIMS, 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.rbac import READ, Rule
 from kaito_controller.machinery.backoff import ItemBackoff
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.controller import Controller
-from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.controller.controller import Controller
+from kaito_controller.machinery.controller.source import Watch
+from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.request import Request
-from kaito_controller.machinery.source import Watch
+from kaito_controller.machinery.reconcile.request import Request
 from kaito_controller.providers.protocol import CloudProvider
 
 RULES = (

@@ -27,12 +27,12 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.core import CONFIG_MAPS, CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.rbac import READ, Rule
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiError, is_not_found
-from kaito_controller.machinery.events import EventRecorder, EventType
-from kaito_controller.machinery.request import Request, Result
+from kaito_controller.machinery.events.recorder import EventRecorder, EventType
+from kaito_controller.machinery.reconcile.request import Request, Result
 
 STALE_RETRY_S: Final = 0.1
 MISSING_CONFIG_RETRY_S: Final = 1.0

@@ -20,7 +20,7 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.core import CONTROLLER_REVISIONS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.ownership import owner_reference
-from kaito_controller.machinery.finalizers import with_finalizers
+from kaito_controller.machinery.client.finalizers import with_finalizers
 
 KEPT: Final = 10
 HASH_CHARACTERS: Final = 10

@@ -17,10 +17,10 @@ from kaito_controller.kube.core import SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.ownership import is_controlled_by
 from kaito_controller.kube.timestamps import parse_timestamp
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.client.finalizers import without_finalizers
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiError, is_not_found
-from kaito_controller.machinery.finalizers import without_finalizers
 
 RECHECK_S: Final = 5.0
 LOST_POD_S: Final = 60.0

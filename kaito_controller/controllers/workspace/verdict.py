@@ -6,7 +6,7 @@ from attrs import frozen
 
 from kaito_controller.api.reasons import Reason
 from kaito_controller.kube.conditions import FALSE, TRUE
-from kaito_controller.machinery.request import Result
+from kaito_controller.machinery.reconcile.request import Result
 
 
 @frozen(kw_only=True)

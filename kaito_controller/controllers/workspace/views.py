@@ -16,11 +16,11 @@ from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, PODS, SERVIC
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.selectors import LabelSelector
 from kaito_controller.kube.shapes import NodeShape, PodShape
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.informer import Informer
-from kaito_controller.machinery.packed import unpacked
-from kaito_controller.machinery.request import Request
-from kaito_controller.machinery.typed import Typed
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.cache.packed import unpacked
+from kaito_controller.machinery.cache.typed import Typed
+from kaito_controller.machinery.reconcile.request import Request
 
 BY_WORKSPACE: Final = "workspace"
 BY_LABEL: Final = "label"

@@ -12,17 +12,17 @@ from kaito_controller.controllers.workspace.views import Views, labelled_workspa
 from kaito_controller.kube import metadata
 from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.builder import Builder
-from kaito_controller.machinery.event import Event
-from kaito_controller.machinery.predicates import (
+from kaito_controller.machinery.cache.event import Event
+from kaito_controller.machinery.controller.builder import Builder
+from kaito_controller.machinery.controller.predicates import (
     annotations_changed,
     any_of,
     generation_changed,
     labels_changed,
     resource_version_changed,
 )
-from kaito_controller.machinery.request import Request
-from kaito_controller.machinery.source import Watch
+from kaito_controller.machinery.controller.source import Watch
+from kaito_controller.machinery.reconcile.request import Request
 
 
 def watches(views: Views, *, provisions: bool) -> Builder:

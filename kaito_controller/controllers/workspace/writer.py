@@ -16,10 +16,10 @@ from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube import metadata
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.apply import Applier, as_applied
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.cached_client import CachedClient
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.cache.cached_client import CachedClient
+from kaito_controller.machinery.client.apply import Applier, as_applied
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiError, is_already_exists, is_forbidden, is_invalid
 
 FIELD_MANAGER: Final = "kaito-controller"

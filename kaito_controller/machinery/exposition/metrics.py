@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from kaito_controller.machinery.distribution import Distribution
+from kaito_controller.machinery.exposition.distribution import Distribution
 
 Readings: TypeAlias = Callable[[], Iterable[tuple[Sequence[str], float]]]
 """Says, when asked, every series of one owner: label values and the value now."""

@@ -10,9 +10,9 @@ from typing import Any
 from attrs import define, field
 
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.credentials import Credentials, Identity
 from kaito_controller.machinery.errors import ApiConnectionError, ConfigurationError
 from kaito_controller.machinery.log import logger
+from kaito_controller.machinery.rest.credentials import Credentials, Identity
 from kaito_controller.machinery.rest.exec_protocol import CredentialsError
 from kaito_controller.machinery.rest.sessions import Sessions
 from kaito_controller.machinery.rest.tls import TLS_CHECK_S, TlsState, as_files

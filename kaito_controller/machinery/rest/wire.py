@@ -15,10 +15,10 @@ from attrs import define, field, frozen
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.backoff import TokenBucket
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.credentials import Credentials, Identity
 from kaito_controller.machinery.errors import ApiConnectionError, ApiConnectionLostError, ApiTimeoutError
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.rest.connections import Connections
+from kaito_controller.machinery.rest.credentials import Credentials, Identity
 from kaito_controller.machinery.rest.metrics import RequestMetrics
 from kaito_controller.machinery.rest.sessions import CALL_CONNECTIONS, Sessions
 

@@ -16,7 +16,7 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.core import NODES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.rbac import Rule
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiError, is_already_exists, is_conflict, is_not_found
 from kaito_controller.providers.errors import CreateError, InstanceNotFound

@@ -22,7 +22,7 @@ from kaito_controller.kube.core import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery import codec
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock, RealClock
 from kaito_controller.machinery.errors import ApiError, is_not_found, is_too_many_requests
 from kaito_controller.machinery.transport import AioTransport, Transport

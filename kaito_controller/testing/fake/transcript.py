@@ -13,7 +13,7 @@ from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery import codec
-from kaito_controller.machinery.client import APPLY, MERGE_PATCH
+from kaito_controller.machinery.client.client import APPLY, MERGE_PATCH
 from kaito_controller.machinery.errors import ApiError
 from kaito_controller.testing.fake.gadgets import GADGETS
 from kaito_controller.testing.fake.stage import World

@@ -14,7 +14,7 @@ from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError, ApiTimeoutError
-from kaito_controller.machinery.retry import refusal, send_again
+from kaito_controller.machinery.rest.retry import refusal, send_again
 from kaito_controller.testing.fake.request import JSON, Request, Response
 from kaito_controller.testing.fake.server import FakeServer
 from kaito_controller.testing.fake.watch import Watch

@@ -13,10 +13,10 @@ from aiohttp import web
 from attrs import define, field, frozen
 
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.leaderelection import LeaderElector
-from kaito_controller.machinery.leadership import Callbacks, Durations, LeadershipLostError
+from kaito_controller.machinery.election.elector import LeaderElector
+from kaito_controller.machinery.election.leadership import Callbacks, Durations, LeadershipLostError
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.loopback import listening, status, write_kubeconfig

@@ -12,11 +12,11 @@ from attrs import define, field
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, key, labels, resource_version, uid
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.cache.informer import Informer
+from kaito_controller.machinery.cache.registration import Registration
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.informer import Informer
-from kaito_controller.machinery.registration import Registration
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.testing.loopback import write_kubeconfig
 from kaito_controller.testing.oracle.outcome import Line, Outcome

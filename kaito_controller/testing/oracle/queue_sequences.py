@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from kaito_controller.machinery.workqueue import WorkQueue
+from kaito_controller.machinery.queue.workqueue import WorkQueue
 from kaito_controller.testing.clock import VirtualClock, run
 
 OPERATIONS: Final = (*("add", "add_after", "get") * 2, "add_rate_limited", "forget", "done", "done", "advance")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery import retry
 from kaito_controller.machinery.errors import ApiConnectionError, ApiConnectionLostError, ApiTimeoutError
+from kaito_controller.machinery.rest import retry
 from kaito_controller.testing.simulation.faults import Fault
 
 HTML = b"<html><head><title>502 Bad Gateway</title></head><body>no upstream</body></html>"

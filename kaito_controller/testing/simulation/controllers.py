@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, generation, labels, name, namespace, resource_version
-from kaito_controller.machinery.cache import Cache, CacheSyncError
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.controller import Controller, FeedSyncError
-from kaito_controller.machinery.manager import GraceExceededError, Manager
-from kaito_controller.machinery.source import Watch, enqueue_self
+from kaito_controller.machinery.cache.cache import Cache, CacheSyncError
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.controller.controller import Controller, FeedSyncError
+from kaito_controller.machinery.controller.source import Watch, enqueue_self
+from kaito_controller.machinery.manager.manager import GraceExceededError, Manager
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.simulation.history import History
 from kaito_controller.testing.simulation.link import Link

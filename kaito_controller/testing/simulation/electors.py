@@ -9,9 +9,9 @@ from typing import ClassVar
 from attrs import define, field
 
 from kaito_controller.kube.core import LEASES
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.leaderelection import LeaderElector
-from kaito_controller.machinery.leadership import Callbacks, Durations, LeadershipLostError
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.election.elector import LeaderElector
+from kaito_controller.machinery.election.leadership import Callbacks, Durations, LeadershipLostError
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.leases import SkewedClock
 from kaito_controller.testing.simulation.faults import Fault

@@ -10,9 +10,9 @@ from attrs import define, field
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, labels, namespace, resource_version
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.event import AsyncHandler, Event, Handler
-from kaito_controller.machinery.informer import Informer, Registration
+from kaito_controller.machinery.cache.event import AsyncHandler, Event, Handler
+from kaito_controller.machinery.cache.informer import Informer, Registration
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.simulation.history import History
 from kaito_controller.testing.simulation.lines import STALL_S

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
 from kaito_controller.machinery.errors import ApiConnectionError, ApiConnectionLostError, ApiError, ApiTimeoutError
-from kaito_controller.machinery.retry import refusal, send_again
+from kaito_controller.machinery.rest.retry import refusal, send_again
 from kaito_controller.testing.fake.request import Request, Response
 from kaito_controller.testing.fake.watch import Watch
 from kaito_controller.testing.simulation import answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
-from kaito_controller.machinery.workqueue import QueueShutDown, WorkQueue
+from kaito_controller.machinery.queue.workqueue import QueueShutDown, WorkQueue
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.simulation.faults import Fault
 from kaito_controller.testing.simulation.loop import SimulationLoop

@@ -14,11 +14,11 @@ from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, generation, labels, name, namespace, resource_version, uid
 from kaito_controller.kube.ownership import owner_reference
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import is_conflict, is_not_found
-from kaito_controller.machinery.request import Request, Result
+from kaito_controller.machinery.reconcile.request import Request, Result
 
 WIDGETS: Final = Resource(group="simulation.example", version="v1", kind="Widget", plural="widgets", namespaced=True)
 MANAGER: Final = "simulated-controller"

@@ -6,8 +6,8 @@ import asyncio
 from typing import ClassVar
 
 from kaito_controller.kube.core import EVENTS
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.events import QUEUE_LIMIT, EventRecorder
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.events.recorder import QUEUE_LIMIT, EventRecorder
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.simulation.faults import CALL, Fault
 from kaito_controller.testing.simulation.link import Link

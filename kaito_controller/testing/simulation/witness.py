@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kaito_controller.kube.metadata import Object, key, resource_version
-from kaito_controller.machinery.event import Change, Event
-from kaito_controller.machinery.resource_version import is_older
-from kaito_controller.machinery.store import Store
+from kaito_controller.machinery.cache.event import Change, Event
+from kaito_controller.machinery.cache.resource_version import is_older
+from kaito_controller.machinery.cache.store import Store
 from kaito_controller.testing.simulation.history import History
 
 

@@ -9,10 +9,10 @@ import pytest
 from kaito_controller.app.controllers import CONTROLLERS, Parts
 from kaito_controller.app.options import Options
 from kaito_controller.catalog import loader
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.controller import Controller, Request
-from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.controller.controller import Controller, Request
+from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.providers.kwok.provider import KwokProvider
 from kaito_controller.testing.clock import VirtualClock, virtual_time

@@ -13,7 +13,7 @@ import pytest
 
 from kaito_controller.app.loop import loop_factory
 from kaito_controller.app.options import OptionsError
-from kaito_controller.machinery.signals import SIGNALS, stop_on_signals
+from kaito_controller.machinery.process.signals import SIGNALS, stop_on_signals
 
 HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
@@ -68,7 +68,7 @@ def test_the_first_signal_stops_and_the_second_ends(loop: str, first: signal.Sig
 
 STUCK = """
 import asyncio, time
-from kaito_controller.machinery.signals import stop_on_signals
+from kaito_controller.machinery.process.signals import stop_on_signals
 
 async def main():
     stop = stop_on_signals()

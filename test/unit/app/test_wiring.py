@@ -10,10 +10,10 @@ import pytest
 
 from kaito_controller.app import wiring
 from kaito_controller.app.options import Options, OptionsError
-from kaito_controller.machinery.client import Client
-from kaito_controller.machinery.heartbeat import Heartbeat
-from kaito_controller.machinery.leaderelection import LeaderElector
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.election.elector import LeaderElector
 from kaito_controller.machinery.metrics import Metrics
+from kaito_controller.machinery.process.heartbeat import Heartbeat
 from kaito_controller.testing.clock import VirtualClock
 from kaito_controller.testing.transport import ScriptedTransport
 

@@ -25,10 +25,10 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.conditions import Condition
 from kaito_controller.kube.core import NODES
 from kaito_controller.kube.metadata import Object
+from kaito_controller.machinery.client.finalizers import with_finalizers
 from kaito_controller.machinery.errors import is_conflict
-from kaito_controller.machinery.finalizers import with_finalizers
 from kaito_controller.machinery.log import logger
-from kaito_controller.machinery.request import Request, Result
+from kaito_controller.machinery.reconcile.request import Request, Result
 
 _log = logger(__name__)
 CONFLICT_RETRY_S = 0.1

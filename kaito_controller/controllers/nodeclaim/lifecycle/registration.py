@@ -17,7 +17,7 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.conditions import Condition
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.serde import unstructure
-from kaito_controller.machinery.finalizers import with_finalizers
+from kaito_controller.machinery.client.finalizers import with_finalizers
 
 UNREGISTERED_TAINT = {"key": keys.TAINT_UNREGISTERED, "effect": "NoExecute"}
 

@@ -9,7 +9,7 @@ from kaito_controller.api.nodeclaim import NodeClaim
 from kaito_controller.controllers.nodeclaim.conditions import STEPS
 from kaito_controller.kube.conditions import FALSE, TRUE, Condition, find
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.events import EventRecorder
+from kaito_controller.machinery.events.recorder import EventRecorder
 
 
 def tell(events: EventRecorder, found: Object, before: NodeClaim, after: Sequence[Condition], claim: NodeClaim) -> None:

@@ -25,7 +25,7 @@ from kaito_controller.kube import metadata
 from kaito_controller.kube.core import NODES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.timestamps import format_timestamp, parse_timestamp
-from kaito_controller.machinery.request import Result
+from kaito_controller.machinery.reconcile.request import Result
 
 if TYPE_CHECKING:
     from kaito_controller.controllers.nodeclaim.lifecycle.launch import Launch

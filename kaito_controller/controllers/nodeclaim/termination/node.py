@@ -29,7 +29,7 @@ from kaito_controller.kube.core import NODES, PODS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.timestamps import parse_timestamp
 from kaito_controller.machinery.errors import is_conflict
-from kaito_controller.machinery.request import Request, Result
+from kaito_controller.machinery.reconcile.request import Request, Result
 from kaito_controller.providers.errors import InstanceNotFound
 
 CONFLICT_RETRY_S = 0.1

@@ -8,7 +8,7 @@ from typing import Any
 from kaito_controller.kube import metadata
 from kaito_controller.kube.core import PERSISTENT_VOLUME_CLAIMS, VOLUME_ATTACHMENTS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 
 
 async def attached(client: Client, node: str, staying: Sequence[Object]) -> list[str]:

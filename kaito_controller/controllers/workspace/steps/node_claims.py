@@ -12,7 +12,7 @@ from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Blocked, Notice, StepResult
 from kaito_controller.controllers.workspace.writer import Writer
 from kaito_controller.kube import metadata
-from kaito_controller.machinery.cache import Cache
+from kaito_controller.machinery.cache.cache import Cache
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiError, is_forbidden, is_invalid, is_not_found
 

@@ -11,8 +11,8 @@ from kaito_controller.controllers.workspace.termination import Termination
 from kaito_controller.controllers.workspace.writer import Writer
 from kaito_controller.kube.core import STATEFUL_SETS
 from kaito_controller.kube.ownership import owner_reference
-from kaito_controller.machinery.cache import Cache
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.cache.cache import Cache
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.testing.builders import workspace
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 from kaito_controller.testing.transport import ScriptedTransport

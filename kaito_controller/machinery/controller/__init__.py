@@ -1,0 +1,1 @@
+"""Controllers: what wakes them, which requests that makes, and the workers that have them reconciled."""

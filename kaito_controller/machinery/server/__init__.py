@@ -1,0 +1,1 @@
+"""What the operator itself answers: probes and metrics, their addresses, certificates and readers."""
