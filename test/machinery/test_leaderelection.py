@@ -499,6 +499,29 @@ async def test_failing_work_gives_the_lease_up_and_raises(clock: VirtualClock) -
     assert (clock.monotonic(), server.spec["holderIdentity"]) == (3, "")
 
 
+@pytest.mark.scenario("LE8", "LE9")
+@pytest.mark.parametrize("error", [KeyError("metadata"), asyncio.CancelledError()], ids=repr)
+@virtual_time
+async def test_a_renewal_that_breaks_releases_nothing_under_the_work(clock: VirtualClock, error: BaseException) -> None:
+    """It is lost like one that ran out: guarded work may be in another thread, and still at it."""
+    server = LeaseServer(clock)
+
+    def renewable() -> bool:
+        if clock.monotonic() > 10:
+            raise error
+        return True
+
+    elector = elector_of(clock, LeaseNetwork(clock, server), "a", may_renew=renewable)
+    calls = Callbacks(
+        on_started_leading=asyncio.Event().wait, on_stopped_leading=lambda: None, on_new_leader=lambda _: None
+    )
+    with pytest.raises(LeadershipLostError, match="cannot be renewed any more"):
+        await elector.run(calls)
+    assert (clock.monotonic(), elector.is_leader) == (12, False)
+    assert (server.spec["holderIdentity"], server.methods[-1]) == ("a", "PUT")
+    assert len(server.writes) == 1 + 6
+
+
 @pytest.mark.scenario("LE8")
 @virtual_time
 async def test_a_release_lets_the_next_one_lead_at_its_next_try(clock: VirtualClock) -> None:

@@ -130,7 +130,8 @@ class LeaderElector:
 
         Raises:
             LeadershipLostError: no renewal for the renew deadline, counted from the last one that was *sent*: others
-                may have seen it from then on. A request that hangs is cut off by it (LE5).
+                may have seen it from then on. A request that hangs is cut off by it (LE5). Or renewing failed in a way
+                that nobody expected.
         """
         now = asyncio.get_running_loop().time
         try:
@@ -142,6 +143,13 @@ class LeaderElector:
                     await self.clock.sleep(self.durations.retry_s)
         except TimeoutError:
             raise self._lost(f"could not be renewed for {self.durations.renew_deadline_s:g} s") from None
+        except LeadershipLostError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            # The work goes on at this moment, in another thread perhaps: the lease must not be given up under it.
+            if _was_asked_to_end(error):
+                raise
+            raise self._lost(f"cannot be renewed any more: {error!r}") from error
 
     async def release(self) -> None:
         """Give the lease up, if it is ours, so that the next one need not wait; only after all work has ended (LE8).
@@ -276,3 +284,9 @@ class LeaderElector:
             log.info("leadership changed", lease=self.name, identity=self.identity, leading=leading)
         self._leading = leading
         self.metrics.leading.labels(self.name).set(1 if leading else 0)
+
+
+def _was_asked_to_end(error: BaseException) -> bool:
+    """Whether somebody cancelled this task, and not only what it waited for."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
