@@ -16,6 +16,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from kaito_controller.kube.core import LEASES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
@@ -60,7 +61,8 @@ class LeaseServer:
         """Change the record by somebody who is no contender."""
         self.version += 1
         metadata = {"name": "lease", "namespace": "kaito", "resourceVersion": str(self.version)}
-        self.lease = {"metadata": metadata, "spec": {**self.spec, **spec}}
+        head = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": metadata}
+        self.lease = {**head, "spec": {**self.spec, **spec}}
 
     def delete(self) -> None:
         """Delete the lease."""

@@ -164,7 +164,8 @@ async def test_a_release_before_the_lease_was_won_ends_the_thread() -> None:
     """Whoever stops contending leaves no thread and no lease behind."""
     transport, lost = OneLease(RealClock()), list[str]()
     transport.lease = {
-        "metadata": {"resourceVersion": "1"},
+        "kind": "Lease",
+        "metadata": {"namespace": "ns", "name": "lease", "resourceVersion": "1"},
         "spec": {"holderIdentity": "x", "leaseDurationSeconds": 60},
     }
     election = thread_on(transport, lost)

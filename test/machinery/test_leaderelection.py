@@ -212,6 +212,62 @@ async def test_a_lease_that_a_lost_answer_won_is_taken_at_the_next_try(clock: Vi
     assert clock.monotonic() <= 1 + 5 + 4.4 + 2
 
 
+class Answering(LeaseNetwork):
+    """Takes requests to the server, and answers them with something else from a moment on."""
+
+    answer: object = None
+    since: float = 0.0
+
+    async def request(self, method: str, path: str, **more):
+        answered = await super().request(method, path, **more)
+        return answered if self.clock.monotonic() < self.since else self.answer
+
+
+HEAD = {"name": "lease", "namespace": "kaito", "resourceVersion": "7"}
+OURS = {"holderIdentity": "a", "leaseDurationSeconds": 15}
+NO_RENEWALS = {
+    "nothing": {},
+    "text": "<html>",
+    "a status": {"kind": "Status", "metadata": {}, "status": "Success"},
+    "another's": {"kind": "Lease", "metadata": HEAD, "spec": {**OURS, "holderIdentity": "b"}},
+    "nobody's": {"kind": "Lease", "metadata": HEAD},
+    "another lease": {"kind": "Lease", "metadata": {**HEAD, "name": "other"}, "spec": OURS},
+    "without a version": {"kind": "Lease", "metadata": {"name": "lease", "namespace": "kaito"}, "spec": OURS},
+    "a record that is text": {"kind": "Lease", "metadata": HEAD, "spec": "a"},
+    "a number that is text": {"kind": "Lease", "metadata": HEAD, "spec": {**OURS, "leaseTransitions": "many"}},
+}
+
+
+@pytest.mark.scenario("LE4", "LE5")
+@pytest.mark.parametrize("what", NO_RENEWALS)
+@virtual_time
+async def test_a_success_that_is_no_lease_of_ours_renews_nothing(clock: VirtualClock, what: str) -> None:
+    """Something between the server and us says 200 to everything: leadership ends as after no answer, or a loss."""
+    network = Answering(clock, LeaseServer(clock))
+    network.answer, network.since = NO_RENEWALS[what], 7
+    elector = elector_of(clock, network, "a")
+    await elector.acquire()
+    with pytest.raises(LeadershipLostError):
+        await asyncio.wait_for(elector.hold(), 200)
+    assert clock.monotonic() == {"another's": 8, "nobody's": 8}.get(what, 16)
+
+
+@pytest.mark.scenario("LE3")
+@pytest.mark.parametrize("what", NO_RENEWALS)
+@virtual_time
+async def test_a_success_that_is_no_lease_of_ours_makes_no_leader(clock: VirtualClock, what: str) -> None:
+    """The contender goes on, and leads once it is answered like one that does."""
+    network = Answering(clock, LeaseServer(clock))
+    network.answer = NO_RENEWALS[what]
+    elector = elector_of(clock, network, "a")
+    acquiring = asyncio.create_task(elector.acquire())
+    await clock.sleep(60)
+    assert (acquiring.done(), elector.is_leader) == (False, False)
+    network.since = 1000
+    await asyncio.wait_for(acquiring, 200)
+    await elector.release()
+
+
 @pytest.mark.scenario("LE4", "LE5", "LE6")
 @virtual_time
 async def test_a_leader_renews_without_reading_at_once_and_every_two_seconds(clock: VirtualClock) -> None:

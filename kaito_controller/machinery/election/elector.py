@@ -244,17 +244,24 @@ class LeaderElector:
         self._has_written = True
         body = self._claim.of(lease, self.clock.now())
         send = self.client.create if lease is None else self.client.update
-        self._observe(await self._within(send(LEASES, body)))
+        answer = await self._within(send(LEASES, body))
+        if leases.holder(answer) != self.identity:
+            raise ApiError(200, "InvalidAnswer", f"the lease that was written is held by {leases.holder(answer)!r}")
+        self._observe(answer)
         self._renewed_at = sent_at
 
     async def _within(self, request: Awaitable[T]) -> T:
+        """The lease that a request answers with, or None. What else is answered, by a proxy perhaps, is an ApiError."""
         try:
             async with asyncio.timeout(self.durations.request_s):
-                return await request
+                answer = await request
         except ApiConnectionError:
             raise
         except TimeoutError as error:
             raise ApiTimeoutError(f"no answer within {self.durations.request_s:g} s") from error
+        if answer is not None and not self._claim.is_for(answer):
+            raise ApiError(200, "InvalidAnswer", f"the answer is not the lease {self.namespace}/{self.name}")
+        return answer
 
     def _has_expired(self) -> bool:
         """Whether the holder's own duration has passed since we saw the record change; its clock plays no part."""

@@ -13,6 +13,9 @@ from kaito_controller.kube.core import LEASES
 from kaito_controller.kube.metadata import Object, resource_version
 from kaito_controller.kube.timestamps import format_micro_timestamp
 
+FORM: Mapping[str, type] = {"holderIdentity": str, "leaseDurationSeconds": int, "leaseTransitions": int}
+"""What is read of a record; none of it is required."""
+
 
 @frozen(kw_only=True)
 class Claim:
@@ -22,6 +25,16 @@ class Claim:
     name: str
     identity: str
     lease_s: float
+
+    def is_for(self, answer: Any) -> bool:
+        """Whether this is the lease, in the form in which it is read here."""
+        if not isinstance(answer, dict) or answer.get("kind") != LEASES.kind:
+            return False
+        head, spec = answer.get("metadata"), answer.get("spec") or {}
+        if not isinstance(head, dict) or not isinstance(spec, dict) or not head.get("resourceVersion"):
+            return False
+        has_form = all(isinstance(spec.get(name), kind | None) for name, kind in FORM.items())
+        return has_form and (head.get("namespace"), head.get("name")) == (self.namespace, self.name)
 
     def of(self, lease: Object | None, now: datetime) -> Object:
         """The lease with us as its holder, ready to be sent.
