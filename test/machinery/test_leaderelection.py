@@ -612,6 +612,21 @@ async def test_a_release_survives_conflicts_such_as_a_renewal_in_flight(clock: V
 
 @pytest.mark.scenario("LE8")
 @virtual_time
+async def test_a_release_that_meets_conflict_after_conflict_floods_no_server(clock: VirtualClock) -> None:
+    """It pauses, from 10 ms to the retry period, and gives up after the renew deadline."""
+    server, _, elector, holding = await leading(clock)
+    await cancelled(holding)
+    server.refuse["PUT"] = [ApiError(409, "Conflict")] * 1000
+    began = len(server.exchanges)
+    await elector.release()
+    tries = [exchange.at for exchange in server.exchanges[began:] if exchange.method == "PUT"]
+    assert 8 <= len(tries) <= 13
+    assert tries[1] < 0.02
+    assert clock.monotonic() == 10
+
+
+@pytest.mark.scenario("LE8")
+@virtual_time
 async def test_a_release_is_bounded_by_the_renew_deadline(clock: VirtualClock) -> None:
     """A server that never answers, or conflicts without end, costs ten seconds at most, and raises nothing."""
     _, network, elector, holding = await leading(clock)

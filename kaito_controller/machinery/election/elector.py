@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import define, field
 
 from kaito_controller.kube.core import LEASES
 from kaito_controller.kube.metadata import Object
+from kaito_controller.machinery.backoff import Backoff
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.election import lease as leases
@@ -29,6 +30,9 @@ from kaito_controller.machinery.errors import (
 )
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
+
+RELEASE_PAUSE_S: Final = 0.01
+"""Before a release is tried again that met a conflict; twice as long after each, up to the retry period."""
 
 log = logger(__name__)
 T = TypeVar("T")
@@ -160,10 +164,11 @@ class LeaderElector:
             return
         self._lead(leading=False)
         self._has_written = False
+        pauses = Backoff(clock=self.clock, rng=self.rng, initial_s=RELEASE_PAUSE_S, cap_s=self.durations.retry_s)
         try:
             async with asyncio.timeout(self.durations.renew_deadline_s):
                 while not await self._try_release():
-                    await self.clock.sleep(0)
+                    await self.clock.sleep(pauses.next_s())
         except (ApiError, ApiConnectionError, TimeoutError) as error:
             log.warning("lease not released", lease=self.name, error=str(error) or "no answer in time")
 
