@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ConfigurationError
@@ -35,9 +35,9 @@ class Loaded:
         plugin: the kubeconfig's `exec` section, its folder and the cluster as the program may be told of it.
     """
 
-    configuration: Any
+    configuration: Any = field(repr=False)
     token_file: Path | None = None
-    plugin: tuple[Mapping[str, Any], Path, Mapping[str, Any]] | None = None
+    plugin: tuple[Mapping[str, Any], Path, Mapping[str, Any]] | None = field(default=None, repr=False)
 
 
 class Loaders(Protocol):
@@ -62,7 +62,7 @@ class Identity:
         taken_at: when it was asked for, on the monotonic clock.
     """
 
-    authorization: str
+    authorization: str = field(repr=False)
     plugin: PluginCredentials | None = None
     taken_at: float = 0.0
 

@@ -32,8 +32,8 @@ class PluginSettings:
 
     api_version: str
     command: str
-    arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(factory=dict)
+    arguments: tuple[str, ...] = field(default=(), repr=False)
+    environment: Mapping[str, str] = field(factory=dict, repr=False)
     install_hint: str = ""
     cluster: Mapping[str, Any] | None = None
 

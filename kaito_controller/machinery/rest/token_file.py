@@ -21,7 +21,7 @@ class TokenFile:
 
     path: Path
     clock: Clock
-    _token: str = field(init=False, default="")
+    _token: str = field(init=False, default="", repr=False)
     _read_at: float = field(init=False, default=0.0)
     _refused: bool = field(init=False, default=False)
     _failing: bool = field(init=False, default=False)

@@ -34,7 +34,7 @@ class Call:
     method: str
     path: str
     query: Mapping[str, str] | None = None
-    body: Object | None = None
+    body: Object | None = field(default=None, repr=False)
     content_type: str = "application/json"
     accept: str = "application/json"
     begin_s: float = OPENING_S
