@@ -156,14 +156,16 @@ class AioTransport:
 
         Raises:
             ConfigurationError: the configuration cannot be used.
+            ApiConnectionError: it is closed, or was while this went on.
         """
         if self._opened and not self._closed:
             return
         async with self._opening:
-            if self._closed:
-                raise ApiConnectionError("the transport is closed")
+            self._require_not_closed()
             if not self._opened:
                 await self._credentials.load()
+                # Sessions that are made after the close are closed by nobody.
+                self._require_not_closed()
                 self._connections.open()
                 self._opened = True
 
@@ -229,6 +231,10 @@ class AioTransport:
         response, stack = await self._tried(call, lambda: self._open_stream(call, idle_timeout_s), retry=True)
         async with stack:
             yield self._chunks(call, response)
+
+    def _require_not_closed(self) -> None:
+        if self._closed:
+            raise ApiConnectionError("the transport is closed")
 
     async def _open_stream(self, call: Call, idle_timeout_s: float | None) -> tuple[Any, AsyncExitStack]:
         await self.open()

@@ -123,6 +123,22 @@ async def test_a_refusal_is_an_error_of_its_kind(
     assert call.value.causes == [{"field": "spec", "message": "x"}]
 
 
+async def test_a_close_while_it_opens_leaves_no_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a kubeconfig may take its time; sessions made after the close would stay open for good."""
+    transport = AioTransport(kubeconfig=write_kubeconfig(tmp_path / "kubeconfig", "http://127.0.0.1:1"))
+    load, made = transport._credentials.load, list[object]()
+    monkeypatch.setattr(transport._connections, "factory", lambda *_: made.append(_))
+
+    async def late() -> None:
+        await load()
+        await transport.close()
+
+    monkeypatch.setattr(transport._credentials, "load", late)
+    with pytest.raises(ApiConnectionError, match="the transport is closed"):
+        await transport.open()
+    assert made == []
+
+
 async def test_a_refusal_that_is_no_status_keeps_its_words(tmp_path: Path) -> None:
     """A proxy's HTML is an ApiError with the code, not a decoding failure; nor is a 200 that is no JSON an object."""
     answers = [web.Response(status=502, text="<h1>bad gateway</h1>"), web.Response(text="<h1>login</h1>")]
