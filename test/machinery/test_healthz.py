@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import aiohttp
@@ -12,6 +13,8 @@ from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.server.endpoint import AddressInUseError
 from kaito_controller.machinery.server.healthz import probes, report
 from kaito_controller.machinery.server.metrics_server import MetricsServer
+from kaito_controller.testing.clock import cancelled
+from kaito_controller.testing.ports import free_port
 
 PING = {"ping": lambda: ""}
 CHECKS = {**PING, "caches": lambda: "the first lists are not complete"}
@@ -96,6 +99,20 @@ async def test_metrics_are_those_of_the_registry() -> None:
         await server.stop()
     assert "process_resident_memory_bytes" in text
     assert "_created" not in text
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_start_that_is_cancelled_gives_the_port_back(turns: int) -> None:
+    """At whatever point of the start: an operator that is stopped then must not leave a port that nobody answers on."""
+    port = free_port()
+    server = MetricsServer(host="127.0.0.1", port=port, metrics=Metrics())
+    starting = asyncio.create_task(server.start())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await cancelled(starting)
+    await server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
 
 
 async def test_a_port_already_taken_is_said_with_its_flag() -> None:

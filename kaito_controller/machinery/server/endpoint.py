@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from attrs import define, field
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+BACKLOG = 128
+"""Connections that wait to be accepted; aiohttp's own figure."""
 TEXT_HEADERS: Mapping[str, str] = {"X-Content-Type-Options": "nosniff"}
 
 
@@ -28,32 +31,54 @@ class Endpoint:
     routes: Mapping[str, Handler]
     tls: ssl.SSLContext | None = None
     _runner: web.AppRunner | None = field(init=False, default=None)
+    _server: asyncio.Server | None = field(init=False, default=None)
 
     async def start(self) -> int:
-        """Listen, and return the port (which the system chose when 0 was asked for). Raises AddressInUseError."""
+        """Listen, and return the port (which the system chose when 0 was asked for).
+
+        Whoever cancels it calls `stop`.
+
+        Raises:
+            AddressInUseError: the address is taken, or is none of ours.
+        """
         application = web.Application()
         for path, handler in self.routes.items():
             application.router.add_get(path, handler)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        site = web.TCPSite(runner, self.host or None, self.port, reuse_address=True, ssl_context=self.tls)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
         try:
-            await site.start()
+            server = await self._bind(self._runner.server)
         except OSError as error:
-            await runner.cleanup()
+            await self.stop()
             raise AddressInUseError(
                 f"{self.flag}: cannot listen on {self.host or '*'}:{self.port} ({error.strerror}); choose another "
                 "address, or 0 for none"
             ) from error
-        self._runner = runner
-        port: int = runner.addresses[0][1]
+        port: int = server.sockets[0].getsockname()[1]
         return port
 
     async def stop(self) -> None:
         """Stop listening; requests being answered are finished."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    async def _bind(self, protocols: Any) -> asyncio.Server:
+        # A web.TCPSite that is cancelled while it starts forgets the socket, which then listens until the process ends.
+        self._server = server = await asyncio.get_running_loop().create_server(
+            protocols,
+            self.host or None,
+            self.port,
+            ssl=self.tls,
+            reuse_address=True,
+            backlog=BACKLOG,
+            start_serving=False,
+        )
+        await server.start_serving()
+        return server
 
 
 def text(status: int, body: str, **headers: str) -> web.Response:

@@ -54,9 +54,8 @@ class MetricsServer:
     async def start(self) -> int:
         """Listen, and return the port. Raises AddressInUseError."""
         tls = self.certificate.context if self.certificate is not None else None
-        endpoint = Endpoint(flag=FLAG, host=self.host, port=self.port, routes=self._routes, tls=tls)
-        port = await endpoint.start()
-        self._endpoint = endpoint
+        self._endpoint = Endpoint(flag=FLAG, host=self.host, port=self.port, routes=self._routes, tls=tls)
+        port = await self._endpoint.start()
         if self.certificate is not None:
             self._renewing = asyncio.create_task(self.certificate.run(), name="metrics certificate")
         return port
