@@ -12,7 +12,7 @@ from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.machinery.metrics import Metrics
-from kaito_controller.machinery.server.access import Access, bearer_token
+from kaito_controller.machinery.server.access import REVIEWS, WAITING, Access, bearer_token
 from kaito_controller.machinery.server.metrics_server import MetricsServer
 from kaito_controller.testing.clock import VirtualClock, virtual_time
 
@@ -182,6 +182,24 @@ async def test_a_passing_failure_is_tried_again(clock: VirtualClock) -> None:
     reviews.failures[ACCESS] = [ApiError(500, "InternalError")] * 5
     assert (await answer(access, method="HEAD"))[0] == 500
     assert reviews.count(ACCESS) == 1 + 5
+
+
+@pytest.mark.scenario("MG6")
+@virtual_time
+async def test_a_flood_of_unknown_tokens_leaves_controllers_their_connections(clock: VirtualClock) -> None:
+    """Four reviews at a time; some wait, for ten seconds at most; whoever comes to a full queue is turned away."""
+    reviews = Reviews(clock, hangs={REVIEW})
+    access = Access(Client(reviews), clock)
+    flood = [asyncio.create_task(answer(access, f"Bearer {number}")) for number in range(1000)]
+    await clock.sleep(1)
+    assert reviews.count(REVIEW) == REVIEWS
+    turned_away = [task.result()[0] for task in flood if task.done()]
+    assert turned_away == [429] * (1000 - REVIEWS - WAITING)
+    assert await answer(access) == (429, "Too many requests wait for a review")
+    assert {code for code, _ in await asyncio.gather(*flood)} == {429, 500}
+    assert (clock.monotonic(), reviews.count(REVIEW)) == (10, REVIEWS)
+    reviews.hangs.clear()
+    assert await answer(access) == (200, "")
 
 
 def test_a_token_is_taken_from_a_bearer_header_alone() -> None:

@@ -33,6 +33,10 @@ TRIES: Final = 5
 RETRY_S: Final = 0.5
 RETRY_FACTOR: Final = 1.5
 LIMIT: Final = 1024
+REVIEWS: Final = 4
+WAITING: Final = 32
+"""Reviews under way at a time, and those that may wait for their turn. Anybody may send tokens that nobody knows, and
+the connections to the API server are those of the controllers, too."""
 
 log = logger(__name__)
 
@@ -56,6 +60,10 @@ class Refusal:
 
     status: HTTPStatus
     text: str
+
+
+class CrowdedError(Exception):
+    """So many reviews wait already that one more is not even begun."""
 
 
 class _Answers(Generic[K, V]):
@@ -82,6 +90,8 @@ class Access:
     clock: Clock
     _users: _Answers[str, User | None] = field(init=False)
     _decisions: _Answers[tuple[User, str, str], bool] = field(init=False)
+    _turns: asyncio.Semaphore = field(init=False, factory=lambda: asyncio.Semaphore(REVIEWS))
+    _asking: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
         self._users, self._decisions = _Answers(self.clock), _Answers(self.clock)
@@ -90,11 +100,17 @@ class Access:
         """What to answer instead of the real thing; None when the request may be served.
 
         401 without a token that the API server knows, 403 when its user may not, 500 when the API server cannot be
-        asked: nothing is served on a guess.
+        asked: nothing is served on a guess. 429 when too many others wait for that.
         """
         token = bearer_token(authorization)
         if not token:
             return Refusal(HTTPStatus.UNAUTHORIZED, "Unauthorized")
+        try:
+            return await self._decision(token, method, path)
+        except CrowdedError:
+            return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests wait for a review")
+
+    async def _decision(self, token: str, method: str, path: str) -> Refusal | None:
         try:
             user = await self._user(token)
         except (ApiError, ApiConnectionError, TimeoutError) as error:
@@ -154,12 +170,22 @@ class Access:
         async with asyncio.timeout(REVIEW_S):
             for attempt in range(TRIES - 1):
                 try:
-                    return _status(await self.client.create(resource, body))
+                    return await self._ask(resource, body)
                 except (ApiError, ApiConnectionError) as error:
                     if not _may_pass(error):
                         raise
                 await self.clock.sleep(RETRY_S * RETRY_FACTOR**attempt)
-            return _status(await self.client.create(resource, body))
+            return await self._ask(resource, body)
+
+    async def _ask(self, resource: Resource, body: Object) -> Mapping[str, Any]:
+        if self._asking >= REVIEWS + WAITING:
+            raise CrowdedError
+        self._asking += 1
+        try:
+            async with self._turns:
+                return _status(await self.client.create(resource, body))
+        finally:
+            self._asking -= 1
 
 
 def bearer_token(authorization: str) -> str:
