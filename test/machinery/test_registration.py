@@ -10,9 +10,9 @@ import pytest
 
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object, resource_version
-from kaito_controller.machinery.cache.event import Event
+from kaito_controller.machinery.cache.event import Event, Handler
 from kaito_controller.machinery.cache.informer import Informer, Registration
-from kaito_controller.machinery.cache.registration import HANDLER_GRACE_S
+from kaito_controller.machinery.cache.registration import HANDLER_GRACE_S, HandlerRemovedError
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.testing.clock import VirtualClock, cancelled, settle, virtual_time
@@ -170,6 +170,50 @@ async def test_removal_is_idempotent_and_only_of_ones_own(clock: VirtualClock) -
     await cancelled(*tasks)
     second.remove()
     await second.shutdown()
+
+
+async def lingering(_: Event) -> None:
+    await asyncio.Event().wait()
+
+
+def quick(_: Event) -> None:
+    """Deals with an event at once."""
+
+
+@virtual_time
+@pytest.mark.scenario("SI3", "SI4")
+@pytest.mark.parametrize("handler", [quick, lingering])
+async def test_whoever_waits_for_a_handler_that_is_removed_is_told(clock: VirtualClock, handler: Handler) -> None:
+    """It never syncs, and the wait had no end; one that had synced before stays so."""
+    informer = informer_on(clock, cm("a", "1"))
+    early, stays = informer.add_handler(handler), informer.add_handler(quick)
+    waiting = asyncio.create_task(early.wait_synced())
+    await settle()
+    early.remove()
+    for wait in (waiting, early.wait_synced()):
+        with pytest.raises(HandlerRemovedError, match="before it had synced"):
+            await asyncio.wait_for(wait, 60)
+    task = asyncio.create_task(informer.run())
+    await stays.wait_synced()
+    stays.remove()
+    await stays.wait_synced()
+    assert (early.has_synced, stays.has_synced) == (False, True)
+    await cancelled(task)
+
+
+@virtual_time
+@pytest.mark.scenario("SI3", "SI11")
+async def test_whoever_waits_for_a_handler_is_told_that_the_informer_stops(clock: VirtualClock) -> None:
+    """The first list has come, but the handler is at its first object still."""
+    informer = informer_on(clock, cm("a", "1"))
+    registration = informer.add_handler(lingering)
+    waiting = asyncio.create_task(registration.wait_synced())
+    task = asyncio.create_task(informer.run())
+    await clock.sleep(10)
+    assert not waiting.done()
+    await cancelled(task)
+    with pytest.raises(HandlerRemovedError, match="informer stopped"):
+        await asyncio.wait_for(waiting, 60)
 
 
 @virtual_time

@@ -22,6 +22,10 @@ Failed = Callable[[Event, BaseException], None]
 """Told of an event and what the handler raised on it."""
 
 
+class HandlerRemovedError(Exception):
+    """The handler was removed, or its informer stopped, before it had dealt with the first list; it never will."""
+
+
 class Registration(ABC):
     """What `Informer.add_handler` gives: the handler is told until it is removed or the informer stops.
 
@@ -33,13 +37,14 @@ class Registration(ABC):
         self.resync_s = resync_s
         self._drop = drop
         self._failed = failed
-        self._synced = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._is_synced = False
         self._is_removed = False
 
     @property
     def has_synced(self) -> bool:
-        """Whether the handler has dealt with every object of the first list (SI3)."""
-        return self._synced.is_set()
+        """Whether the handler has dealt with every object of the first list (SI3); never, if it was removed before."""
+        return self._is_synced
 
     @property
     def backlog(self) -> int:
@@ -47,12 +52,20 @@ class Registration(ABC):
         return 0
 
     async def wait_synced(self) -> None:
-        """Wait until the handler has dealt with every object of the first list."""
-        await self._synced.wait()
+        """Wait until the handler has dealt with every object of the first list.
+
+        In client-go whoever waits for a removed handler does so until he is stopped himself.
+
+        Raises:
+            HandlerRemovedError: it was removed, or the informer stopped, before that.
+        """
+        await self._settled.wait()
+        if not self._is_synced:
+            raise HandlerRemovedError("the handler was removed, or its informer stopped, before it had synced")
 
     def remove(self) -> None:
         """Tell the handler nothing more, and do not wait for what it is at. Doing it twice is fine."""
-        self._is_removed = True
+        self._end()
         self._drop(self)
 
     async def shutdown(self) -> None:
@@ -77,7 +90,15 @@ class Registration(ABC):
 
     async def stop(self) -> None:
         """For the informer: it has stopped; what was not handed over yet is dropped (SI11)."""
+        self._end()
+
+    def _end(self) -> None:
         self._is_removed = True
+        self._settled.set()
+
+    def _sync(self) -> None:
+        self._is_synced = True
+        self._settled.set()
 
 
 class InlineRegistration(Registration):
@@ -98,7 +119,7 @@ class InlineRegistration(Registration):
 
     def mark_synced(self) -> None:
         """Everything handed over has been dealt with already."""
-        self._synced.set()
+        self._sync()
 
     def start(self) -> None:
         """There is nothing to begin: it is the informer that calls."""
@@ -171,7 +192,7 @@ class BufferedRegistration(Registration):
 
     async def stop(self) -> None:
         """Drop what waits, and let the handler finish the event it is at, for a few seconds."""
-        self._is_removed = True
+        self._end()
         self._events.clear()
         self._wake.set()
         if self._task is None or self._task is asyncio.current_task():
@@ -188,7 +209,7 @@ class BufferedRegistration(Registration):
             while self._events:
                 event = self._events.popleft()
                 if event is None:
-                    self._synced.set()
+                    self._sync()
                 else:
                     await self._handle(event)
                 since += 1
