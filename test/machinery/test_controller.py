@@ -258,20 +258,63 @@ async def test_requests_come_from_channels_too(clock: VirtualClock) -> None:
     assert it.reconciler.calls == [(5, "default/a")]
 
 
-@virtual_time
-async def test_a_feed_that_fails_later_takes_nobody_with_it(clock: VirtualClock) -> None:
-    """It is logged; the other feeds and the workers go on."""
+def breaking(clock: VirtualClock, error: BaseException) -> TaskFeed:
+    """A feed that breaks down after five seconds."""
 
     async def break_down(_: object) -> None:
         await clock.sleep(5)
-        raise OSError
+        raise error
 
-    feeds = [MAPS, TaskFeed("breaks", break_down)]
-    async with controlled(clock, done, objects=[cm("a")], watches=feeds) as it:
+    return TaskFeed("breaks", break_down)
+
+
+BREAKS = {"raises": (OSError("gone"), OSError), "is cancelled": (asyncio.CancelledError(), RuntimeError)}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+@virtual_time
+async def test_a_controller_does_not_run_on_without_a_feed_that_failed(clock: VirtualClock, how: str) -> None:
+    """It would miss what only that feed tells, and nobody would know: workers finish, then run() raises its error."""
+    error, raised = BREAKS[how]
+    finished: list[float] = []
+
+    async def act(_: Request) -> Result:
+        await clock.sleep(8)
+        finished.append(clock.monotonic())
+        return Result.done()
+
+    held = HeldFeed(clock, "held")
+    it = Controlled(clock, act, objects=[cm("a")], watches=[MAPS, breaking(clock, error), held])
+    it.cache.start()
+    with pytest.raises(raised, match=r"gone|feed breaks: cancelled, though not asked to stop"):
+        await it.controller.run(it.stop)
+    assert (finished, clock.monotonic(), held.is_stopped) == ([8], 8, True)
+    await it.cache.stop()
+
+
+@pytest.mark.parametrize("synced", [True, False])
+@virtual_time
+async def test_a_feed_that_fails_before_the_work_begins_is_raised_at_once(clock: VirtualClock, synced: bool) -> None:
+    """While others sync, and while the controller waits to lead."""
+    held = HeldFeed(clock, "held", 0 if synced else 100)
+    it = Controlled(clock, done, watches=[breaking(clock, OSError("gone")), held], warms_up=True)
+    with pytest.raises(OSError, match="gone"):
+        await (it.controller.warm_up(it.stop) if synced else it.controller.run(it.stop))
+    assert (clock.monotonic(), held.is_stopped) == (5, True)
+
+
+@virtual_time
+async def test_a_feed_that_has_no_more_to_tell_ends_no_controller(clock: VirtualClock) -> None:
+    """A channel that is closed, say; the others go on."""
+
+    async def once(add: Callable[[Request], None]) -> None:
+        add(A)
+
+    async with controlled(clock, done, objects=[cm("b")], watches=[TaskFeed("once", once), MAPS]) as it:
         await clock.sleep(10)
         it.controller.queue.add(A)
         await clock.sleep(10)
-    assert it.reconciler.times == [0, 10]
+    assert it.reconciler.times_of("a") == [0, 10]
 
 
 @virtual_time

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from kaito_controller.machinery.cache.cache import Cache
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.controller.feed import Feed, WatchFeed
+from kaito_controller.machinery.controller.feed import Failing, Feed, WatchFeed
 from kaito_controller.machinery.controller.source import Watch
 from kaito_controller.machinery.controller.worker import Worker
 from kaito_controller.machinery.log import logger, unbound
@@ -92,6 +92,8 @@ class Controller:
         self._opening: asyncio.Task[None] | None = None
         self._crew: set[asyncio.Task[None]] = set()
         self._failed = asyncio.Event()
+        self._guards: set[asyncio.Task[None]] = set()
+        self._feed_error: BaseException | None = None
         self._is_started = False
 
     @property
@@ -111,11 +113,14 @@ class Controller:
 
         Raises:
             FeedSyncError: a feed did not sync in time.
+            Exception: what a feed failed with; once `run` was called, that raises it.
         """
         stopping = asyncio.create_task(stop.wait(), name=f"{self.name} stop")
         try:
             if await self._open(stopping):
-                await stopping
+                await self._until_failed(stopping)
+                if not self._is_started:
+                    self._raise_feed_error()
         finally:
             await _end(stopping)
             if not self._is_started:
@@ -128,6 +133,7 @@ class Controller:
             RuntimeError: it was started before.
             FeedSyncError: a feed did not sync in time.
             ReconcilePanicError: the reconciler has a defect, and the controller does not recover.
+            Exception: what a feed failed with, once the workers have finished.
         """
         if self._is_started:
             raise RuntimeError(f"controller {self.name!r} was started already; add it to one manager, once")
@@ -147,12 +153,37 @@ class Controller:
     def _start(self, feed: Feed) -> None:
         log.info("feed starts", controller=self.name, feed=feed.name)
         feed.start(self._queue)
+        if isinstance(feed, Failing):
+            guard = asyncio.create_task(feed.wait_failed(), name=f"{self.name} {feed.name} failure")
+            self._guards.add(guard)
+            guard.add_done_callback(lambda task: self._feed_ended(feed, task))
+
+    def _feed_ended(self, feed: Feed, guard: asyncio.Task[None]) -> None:
+        self._guards.discard(guard)
+        if guard.cancelled() or (error := guard.exception()) is None:
+            return
+        log.error("a feed has failed", controller=self.name, feed=feed.name, exc_info=error)
+        self._feed_error = self._feed_error or error
+        self._failed.set()
+
+    def _raise_feed_error(self) -> None:
+        if self._feed_error is not None:
+            raise self._feed_error
+
+    async def _until_failed(self, *tasks: asyncio.Task[Any]) -> None:
+        """Wait until one of the tasks is done, or a feed or worker has failed."""
+        failing = asyncio.create_task(self._failed.wait(), name=f"{self.name} failure")
+        try:
+            await asyncio.wait({failing, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _end(failing)
 
     async def _open(self, stopping: asyncio.Task[bool]) -> bool:
         """Have every feed started and synced, once; False when asked to stop meanwhile, which is no error (CT10)."""
         if self._opening is None:
             self._opening = asyncio.create_task(self._sync(), name=f"{self.name} feeds")
-        await asyncio.wait({self._opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await self._until_failed(self._opening, stopping)
+        self._raise_feed_error()
         if stopping.done() or self._opening.cancelled():
             await _end(self._opening)
             return False
@@ -175,6 +206,7 @@ class Controller:
         self._queue.shut_down(drain=False)
         if self._opening is not None:
             await _end(self._opening)
+        await _end(*self._guards)
         for feed in self._feeds:
             await feed.stop()
 
@@ -196,18 +228,18 @@ class Controller:
         log.info("controller starts", controller=self.name, workers=self._workers)
         for _ in range(self._workers):
             self._hire()
-        failing = asyncio.create_task(self._failed.wait(), name=f"{self.name} failure")
         try:
-            await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
+            await self._until_failed(stopping)
             # What still waits is left: the next leader finds it in its first list.
             self._queue.shut_down(drain=False)
             await asyncio.wait(self._crew)
         finally:
             self._worker.cut_off()
-            outcomes = await _end(failing, *self._crew)
+            outcomes = await _end(*self._crew)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
+        self._raise_feed_error()
 
     def _hire(self) -> None:
         if not self._queue.is_shut_down:

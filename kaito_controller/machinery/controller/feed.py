@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from kaito_controller.kube.metadata import Object, resource_version
 from kaito_controller.machinery.cache.cache import Cache
 from kaito_controller.machinery.cache.event import Event
 from kaito_controller.machinery.cache.registration import Registration
 from kaito_controller.machinery.controller.source import Watch
-from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.queue.workqueue import WorkQueue
 from kaito_controller.machinery.reconcile.request import Request
 
 LOW_PRIORITY: Final = -100
 """Of what is no news: the first list, and updates that changed nothing. The number is controller-runtime's."""
-
-
-log = logger(__name__)
 
 
 class Feed(Protocol):
@@ -40,6 +36,15 @@ class Feed(Protocol):
 
     async def stop(self) -> None:
         """Add nothing more. Doing it twice is fine, and so is doing it before `start`."""
+        ...
+
+
+@runtime_checkable
+class Failing(Protocol):
+    """A feed that may fail after its start. Its controller then fails, too: it would miss what that feed is to tell."""
+
+    async def wait_failed(self) -> None:
+        """Wait until it fails, and raise why; return once it has no more to add."""
         ...
 
 
@@ -90,6 +95,8 @@ class WatchFeed:
 class TaskFeed:
     """Whatever adds requests by itself until it is stopped or has no more: a channel's source, a timer.
 
+    When `run` raises, the controller fails, and the operator with it. What concerns one object is for `run` to survive.
+
     Args:
         name: what messages call it.
         run: gets what to call with each request.
@@ -109,6 +116,16 @@ class TaskFeed:
         """Run it in a task of its own."""
         self._task = asyncio.create_task(self._work(queue), name=f"feed {self._name}")
 
+    async def wait_failed(self) -> None:
+        """Wait until `run` raises, or returns."""
+        if self._task is None:
+            return
+        await asyncio.wait({self._task})
+        if self._task.cancelled():
+            # Something that it waited for was; it adds no more than one that raised.
+            raise RuntimeError(f"{self._task.get_name()}: cancelled, though not asked to stop")
+        self._task.result()
+
     async def wait_synced(self) -> None:
         """It makes requests of what happens, not of what exists: there is nothing to wait for."""
 
@@ -116,13 +133,10 @@ class TaskFeed:
         """Cancel the task and wait for its end."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _work(self, queue: WorkQueue[Request]) -> None:
-        try:
-            await self._run(queue.add)
-        except Exception:
-            log.exception("a feed has failed and adds nothing more", feed=self._name)
+        await self._run(queue.add)
 
 
 def priority_of(event: Event) -> int:
