@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,6 +20,15 @@ FORCED_BY = "KAITO_JSON"
 LINE_LIMIT = 64 * 2**20
 """Bytes that a line may have. etcd takes requests of 1.5 MiB by default, so a real event has a few MiB at most; what
 goes on for longer is no watch stream, and would only eat memory."""
+DEPTH = 200
+"""Levels that `shortened` leaves of what nests too deep: few enough for every decoder, and for what recurses later."""
+CUT = "\0cut"
+"""The field that marks what `shortened` has cut; no object of an API has one of that name."""
+
+_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.?[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+"""A bracket, or a string, in which brackets mean nothing. One without an end goes on to that of the data: looking for
+all of them takes time in proportion to the data, whatever is in it."""
+_MARK = f",{json.dumps(CUT)}:true".encode()
 
 Decode = Callable[[bytes], Any]
 
@@ -33,6 +43,42 @@ def loads(data: bytes | str) -> Any:
         return _decode(data if isinstance(data, bytes) else data.encode())
     except RecursionError as error:
         raise ValueError("JSON: nested too deep to be read") from error
+
+
+def shortened(data: bytes, level: int) -> Any:
+    """Decode JSON that `loads` refuses because objects in it nest too deep: each is cut below `DEPTH`, and has `CUT`.
+
+    The API server takes 10,000 levels, the decoders some 1,000. One such object must not hide those that come with it.
+
+    Args:
+        data: the JSON.
+        level: at which level these objects are, such as 3 for the items of a list.
+
+    Raises:
+        ValueError: nothing nests too deep, or that is not all that is wrong with it.
+    """
+    cut = _cut(data, level)
+    if cut == data:
+        raise ValueError(f"JSON: nothing in it nests deeper than {DEPTH} levels")
+    return loads(cut)
+
+
+def _cut(data: bytes, level: int) -> bytes:
+    kept, start, depth, is_cut = list[bytes](), 0, 0, False
+    for found in _BRACKET.finditer(data):
+        if found[0] in {b"{", b"["}:
+            depth += 1
+            if depth == DEPTH + 1:
+                kept.append(data[start : found.start()])
+        elif found[0] in {b"}", b"]"}:
+            if depth == DEPTH + 1:
+                kept.append(b"null")
+                start, is_cut = found.end(), True
+            elif depth == level and is_cut:
+                kept += data[start : found.start()], _MARK
+                start, is_cut = found.start(), False
+            depth -= 1
+    return b"".join((*kept, data[start:]))
 
 
 def dumps(value: Any) -> bytes:

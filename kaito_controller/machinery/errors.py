@@ -79,6 +79,18 @@ class ApiError(Exception):
         return [cause for cause in causes if isinstance(cause, dict)] if isinstance(causes, list) else []
 
 
+class InvalidAnswerError(ApiError):
+    """The server answered with a success, and with something that cannot be decoded.
+
+    Attributes:
+        data: what it sent.
+    """
+
+    def __init__(self, status: int, message: str, data: bytes) -> None:
+        super().__init__(status, "InvalidAnswer", message)
+        self.data = data
+
+
 def is_not_found(error: BaseException) -> bool:
     """The object, or the kind itself, does not exist."""
     return isinstance(error, ApiError) and error.status == HTTPStatus.NOT_FOUND

@@ -23,7 +23,7 @@ from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery import codec
 from kaito_controller.machinery.backoff import TokenBucket
 from kaito_controller.machinery.clock import Clock, RealClock
-from kaito_controller.machinery.errors import ApiConnectionError, ApiError
+from kaito_controller.machinery.errors import ApiConnectionError, ApiError, InvalidAnswerError
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.machinery.rest import retry as retries
@@ -296,7 +296,7 @@ class AioTransport:
             answer: Object = codec.loads(data) if data else {}
         except ValueError as error:
             text = f"{call.method} {call.path}: the answer is no JSON ({data[:80]!r}...)"
-            raise ApiError(response.status, "InvalidAnswer", text) from error
+            raise InvalidAnswerError(response.status, text, data) from error
         return answer
 
     def _rest_client(self, configuration: Any, size: int) -> Any:

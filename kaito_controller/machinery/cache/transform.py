@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kaito_controller.kube.metadata import Object, key
+from kaito_controller.machinery import codec
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -26,12 +27,14 @@ def transformed(transform: Transform, obj: Object) -> Object:
     """What is kept of an object.
 
     Raises:
-        ValueError: it has no name, or the transform gave it another one.
+        ValueError: it has no name, nests too deep, or the transform gave it another name.
         Exception: what the transform raised.
     """
     head = obj.get("metadata")
     if not isinstance(head, dict) or not head.get("name"):
         raise ValueError("metadata.name: required; found none")
+    if codec.CUT in obj:
+        raise ValueError("it nests too deep to be read")
     if transform is strip:
         return strip(obj)
     before = key(obj)

@@ -113,7 +113,7 @@ class Client:
             accept=_metadata_of(f"{METADATA_KIND}List") if metadata_only else WHOLE,
             timeout_s=timeout_s,
         )
-        return _page(resource, answer)
+        return page_of(resource, answer)
 
     def watch(
         self,
@@ -230,7 +230,7 @@ def _metadata_of(kind: str) -> str:
     return f"application/json;as={kind};g={group};v={version}"
 
 
-def _page(resource: Resource, answer: Any) -> Page:
+def page_of(resource: Resource, answer: Any) -> Page:
     """Decode a list. Its items come without kind and apiVersion, or as bare metadata, so both are filled in.
 
     An answer without items is no empty list: taken for one, it would tell a cache that everything is gone.

@@ -9,8 +9,13 @@ from typing import Any
 from attrs import field, frozen
 
 from kaito_controller.kube.resource import Resource
-from kaito_controller.machinery.client.client import METADATA_API_VERSION, METADATA_KIND, Client, Page
+from kaito_controller.machinery import codec
+from kaito_controller.machinery.client.client import METADATA_API_VERSION, METADATA_KIND, Client, Page, page_of
+from kaito_controller.machinery.errors import InvalidAnswerError
 from kaito_controller.machinery.log import logger
+
+ITEM_LEVEL = 3
+"""Where the objects of a list are, in levels of JSON."""
 
 log = logger(__name__)
 
@@ -34,22 +39,34 @@ class Collection:
         object.__setattr__(self, "_api_version", self.resource.api_version)
 
     async def page(self, version: str, limit: int, token: str = "") -> Page:
-        """One request of a list; what is no object of the kind in it is left out, with a warning."""
-        page = await self.client.list_page(
-            self.resource,
-            self.namespace,
-            label_selector=self.label_selector,
-            field_selector=self.field_selector,
-            resource_version=version,
-            limit=limit,
-            continue_token=token,
-            metadata_only=self.metadata_only,
-        )
+        """One request of a list; what is no object of the kind in it is left out, with a warning.
+
+        What nests too deep to be read has `codec.CUT`, and is not whole.
+        """
+        try:
+            page = await self.client.list_page(
+                self.resource,
+                self.namespace,
+                label_selector=self.label_selector,
+                field_selector=self.field_selector,
+                resource_version=version,
+                limit=limit,
+                continue_token=token,
+                metadata_only=self.metadata_only,
+            )
+        except InvalidAnswerError as error:
+            page = self._shortened(error)
         fit = [item for item in page.items if self.holds(item) and item["metadata"].get("name")]
         if len(fit) < len(page.items):
             log.warning("a list holds what is no object; left out", kind=self._kind, count=len(page.items) - len(fit))
             page.items[:] = fit
         return page
+
+    def _shortened(self, error: InvalidAnswerError) -> Page:
+        try:
+            return page_of(self.resource, codec.shortened(error.data, ITEM_LEVEL))
+        except ValueError:
+            raise error from None
 
     def watch(
         self, version: str, seconds: int, *, initial_events: bool = False

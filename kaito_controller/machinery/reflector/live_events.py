@@ -20,7 +20,10 @@ log = logger(__name__)
 
 
 class Sink(Protocol):
-    """Where a reflector delivers. Every call happens within one step of the event loop."""
+    """Where a reflector delivers. Every call happens within one step of the event loop.
+
+    An object with `codec.CUT` nests too deep to be read: all that is known of it for sure is its metadata.
+    """
 
     def keep(self, obj: Object) -> Object | None:
         """What is kept of an object of the first events or a list; None for nothing. Asked as soon as it is decoded."""

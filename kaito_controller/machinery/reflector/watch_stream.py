@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from typing import Self
+from typing import Any, Self
 
 from attrs import define, field
 
@@ -21,6 +21,9 @@ OVERDUE_S = 30.0
 BATCH = 200
 BATCH_S = 0.005
 """Events, or seconds of work, after which the event loop gets a turn, so that a storm starves nobody."""
+
+OBJECT_LEVEL = 2
+"""Where the object of an event is, in levels of JSON."""
 
 Receive = Callable[[str, Object, str], bool]
 """Takes the type, the object and the resourceVersion of an event; True asks to be given no more for now."""
@@ -145,7 +148,7 @@ class WatchStream:
 
     def _take(self, line: bytes, receive: Receive) -> bool:
         try:
-            event = codec.loads(line)
+            event = _event(line)
             kind, obj = event["type"], event["object"]
         except (ValueError, TypeError, KeyError) as error:
             raise _undecodable(f"{line[:120]!r}: {error}") from error
@@ -163,6 +166,19 @@ class WatchStream:
         self._has_warned = True
         found = obj.get("kind") if isinstance(obj, dict) else type(obj).__name__
         report("an event without an object of the kind", kind=self.collection.resource.kind, type=kind, found=found)
+
+
+def _event(line: bytes) -> Any:
+    """An event. An object that nests too deep to be read has `codec.CUT`, and is not whole.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return codec.loads(line)
+    except ValueError:
+        # Every watch from this version on would meet it again, and end there.
+        return codec.shortened(line, OBJECT_LEVEL)
 
 
 def _undecodable(text: str) -> ApiError:
