@@ -147,7 +147,8 @@ async def _check_cluster(client: Client, options: Options) -> None:
         wanted.append(NODE_CLAIMS)
     for resource in wanted:
         try:
-            await client.list_page(resource, limit=1, timeout_s=10.0)
+            # No object has that name: what is in one must not keep the operator from starting.
+            await client.list_page(resource, field_selector="metadata.name=-", limit=1, timeout_s=10.0)
         except ApiError as error:
             raise StartError(_explained(resource, error)) from error
 

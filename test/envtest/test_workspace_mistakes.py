@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from kaito_controller.api import labels as keys
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.kube.core import NODES, SERVICES, STATEFUL_SETS
-from kaito_controller.testing.builders import gpu_labels
+from kaito_controller.testing.builders import gpu_labels, manifest
 from kaito_controller.testing.scenario import condition_of, message_of, operator, stage
 
 TELL_S = 1.0
@@ -81,6 +82,21 @@ async def test_a_mistake_is_told_and_its_correction_goes_on(hands, running, mist
     assert condition_of(corrected, "WorkspaceSucceeded") == ("False", "workspacePending")
     await hands.node_claims(mistake, corrected["status"]["targetNodeCount"])
     await remove(hands, mistake)
+
+
+async def test_a_workspace_that_nests_too_deep_to_be_read_stops_no_other(apiserver, tmp_path):
+    """Given one of 1,500 levels, then the operator starts, tells of it by an event, and works for the others."""
+    namespace, levels = apiserver.create_namespace("a-deep-one"), 1500
+    body = json.dumps(manifest("deep", namespace, inference={"template": "abyss"}))
+    (tmp_path / "deep.json").write_text(body.replace('"abyss"', '{"a":' * levels + "{}" + "}" * levels))
+    apiserver.kubectl("create", "--raw", WORKSPACES.path(namespace), "-f", tmp_path / "deep.json")
+    async with stage(apiserver.kubeconfig, namespace) as hands:
+        async with operator(apiserver.kubeconfig):
+            await hands.given_workspace("flat")
+            await hands.node_claims("flat", 1)
+            assert "nests too deep to be read" in await hands.told("deep", "ObjectUnfit")
+            await remove(hands, "flat")
+        apiserver.kubectl("delete", "--raw", WORKSPACES.path(namespace, "deep"))
 
 
 async def test_tuning_is_accepted_and_told_to_come_later(hands, running):
