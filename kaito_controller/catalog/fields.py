@@ -65,6 +65,15 @@ class Fields:
         """A whole number above zero."""
         return self._scalar(name, "int", "must be a whole number above zero", _positive, None)
 
+    def optional_positive(self, name: str) -> int | None:
+        """A whole number above zero, or None when the field is absent."""
+        return self.positive(name) if self.has(name) else None
+
+    def price(self, name: str) -> float:
+        """A number above zero."""
+        kind = "int" if self.has(name) and _has_type(self._values[name], "int") else "float"
+        return self._scalar(name, kind, "must be a number above zero", _price, None)
+
     def flag(self, name: str, *, default: bool = False) -> bool:
         """True or false."""
         return self._scalar(name, "bool", "must be true or false", lambda text: _BOOLEANS[text.lower()], default)
@@ -78,6 +87,10 @@ class Fields:
     def size(self, name: str) -> int:
         """A Kubernetes quantity, in bytes."""
         return self._scalar(name, "str", 'must be a quantity above zero such as "80Gi"', _size, None)
+
+    def optional_size(self, name: str) -> int | None:
+        """A Kubernetes quantity, in bytes, or None when the field is absent."""
+        return self.size(name) if self.has(name) else None
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of strings; empty when the field is absent."""
@@ -93,6 +106,10 @@ class Fields:
     def mapping(self, name: str) -> Fields:
         """A nested mapping."""
         return Fields(self._required(name), file=self._file, path=self._at(name))
+
+    def optional_mapping(self, name: str) -> Fields | None:
+        """A nested mapping, or None when the field is absent."""
+        return self.mapping(name) if self.has(name) else None
 
     def mappings(self, name: str) -> list[Fields]:
         """A list of nested mappings; empty when the field is absent."""
@@ -168,6 +185,13 @@ def _text(text: str) -> str:
 def _positive(text: str) -> int:
     number = int(text)
     if number <= 0:
+        raise ValueError(text)
+    return number
+
+
+def _price(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
         raise ValueError(text)
     return number
 

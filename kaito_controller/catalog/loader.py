@@ -13,8 +13,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from kaito_controller.catalog.fields import CatalogError, Fields
-from kaito_controller.catalog.model import SKU, Preset, Runtime
+from kaito_controller.catalog.gpus import read_gpus
+from kaito_controller.catalog.hardware import GPU, SKU, Price
+from kaito_controller.catalog.model import Preset, Runtime
 from kaito_controller.catalog.presets import read_presets
+from kaito_controller.catalog.prices import read_prices
 from kaito_controller.catalog.runtimes import read_runtimes
 from kaito_controller.catalog.skus import read_skus
 
@@ -45,6 +48,12 @@ class UnknownInstanceType(UnknownName):
     what = "instance type"
 
 
+class UnknownGPU(UnknownName):
+    """No kind of GPU has this name."""
+
+    what = "GPU"
+
+
 class UnknownRuntime(UnknownName):
     """No runtime has this name."""
 
@@ -53,12 +62,14 @@ class UnknownRuntime(UnknownName):
 
 @frozen(kw_only=True)
 class Catalog:
-    """Presets, instance types and runtimes by name; names of the first two are found in any case."""
+    """Presets, GPUs, instance types and runtimes by name; names are found in any case."""
 
     presets: tuple[Preset, ...]
+    gpus: tuple[GPU, ...]
     skus: tuple[SKU, ...]
     runtimes: tuple[Runtime, ...]
     _presets_by_name: Mapping[str, Preset] = field(alias="presets_by_name", repr=False, eq=False)
+    _gpus_by_name: Mapping[str, GPU] = field(alias="gpus_by_name", repr=False, eq=False)
     _skus_by_name: Mapping[str, SKU] = field(alias="skus_by_name", repr=False, eq=False)
     _runtimes_by_name: Mapping[str, Runtime] = field(alias="runtimes_by_name", repr=False, eq=False)
 
@@ -70,6 +81,16 @@ class Catalog:
         """
         names = (spelling for preset in self.presets for spelling in preset.names)
         return _find(self._presets_by_name, name, UnknownPreset, names)
+
+    def gpu(self, name: str) -> GPU:
+        """The kind of GPU of a name, or of a product as a driver or a node's label spells it.
+
+        Raises:
+            UnknownGPU: there is none; the error carries the nearest names.
+        """
+        return _find(
+            self._gpus_by_name, name, UnknownGPU, (spelling for gpu in self.gpus for spelling in _gpu_names(gpu))
+        )
 
     def sku(self, name: str) -> SKU:
         """The instance type of a name.
@@ -89,30 +110,51 @@ class Catalog:
 
 
 def load(*more: Traversable) -> Catalog:
-    """The package's catalogue, and that of further folders (each with `presets/`, `skus/`, `runtimes/` as it likes).
+    """The package's catalogue, and that of further folders.
+
+    Each folder has `presets/`, `gpus/`, `skus/`, `runtimes/` as it likes; its instance types may refer to any GPU.
 
     Raises:
         CatalogError: a file is wrong, or two entries have one name; the message names file, line and field.
     """
     roots = (files("kaito_controller.catalog"), *more)
     presets = _Table[Preset](lambda preset: preset.names)
+    gpus = _Table[GPU](_gpu_names)
     skus = _Table[SKU](lambda sku: (sku.name,))
     runtimes = _Table[Runtime](lambda runtime: (runtime.name,))
+    for root in roots:
+        for file, document in _documents(root, "gpus"):
+            gpus.add(file, read_gpus(document))
     for root in roots:
         for file, document in _documents(root, "presets"):
             presets.add(file, read_presets(document))
         for file, document in _documents(root, "skus"):
-            skus.add(file, read_skus(document))
+            skus.add(file, read_skus(document, gpus.by_name))
         for file, document in _documents(root, "runtimes"):
             runtimes.add(file, read_runtimes(document))
     return Catalog(
         presets=tuple(presets.entries),
+        gpus=tuple(gpus.entries),
         skus=tuple(skus.entries),
         runtimes=tuple(runtimes.entries),
         presets_by_name=presets.by_name,
+        gpus_by_name=gpus.by_name,
         skus_by_name=skus.by_name,
         runtimes_by_name=runtimes.by_name,
     )
+
+
+def prices_of(file: str, text: str) -> tuple[Price, ...]:
+    """The prices in the text of a price file, whose name is for messages only.
+
+    Raises:
+        CatalogError: the text is wrong; the message names file, line and field.
+    """
+    return tuple(read_prices(_document(file, text)))
+
+
+def _gpu_names(gpu: GPU) -> tuple[str, ...]:
+    return (gpu.name, *gpu.products)
 
 
 class _Table(Generic[_T]):

@@ -1,4 +1,4 @@
-"""What the catalogue knows about models, instance types and runtimes, as immutable values. Sizes are bytes."""
+"""What the catalogue knows about models and runtimes, as immutable values. Sizes are bytes."""
 
 from __future__ import annotations
 
@@ -8,39 +8,20 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
+from kaito_controller.catalog.architecture import Architecture
+from kaito_controller.catalog.hardware import ComputeCapability
+from kaito_controller.catalog.quantisation import Quantisation
+
 # Bytes of one number in each precision a checkpoint of the catalogue is stored or served in.
 DTYPE_BYTES: Final[Mapping[str, int]] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @frozen(kw_only=True)
-class Architecture:
-    """The numbers of a decoder-only transformer that decide its memory and how it may be split.
-
-    `name` is the class in the model's config.json. `kv_heads` equals `attention_heads` for multi-head attention, 1 for
-    multi-query attention. `tied_embeddings` says that input and output embeddings are one matrix in the checkpoint.
-    """
-
-    name: str
-    layers: int
-    hidden_size: int
-    intermediate_size: int
-    attention_heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary_size: int
-    tied_embeddings: bool = False
-
-    @property
-    def embedding_parameters(self) -> int:
-        """Numbers in one embedding matrix."""
-        return self.vocabulary_size * self.hidden_size
-
-
-@frozen(kw_only=True)
 class Preset:
-    """One model that may be named in `inference.preset.name`.
+    """One model: an entry of the catalogue, or one read from its own files.
 
-    `weights_bytes` is the checkpoint in `dtype`; `token_limit` the longest context the model was made for;
+    `weights_bytes` is the checkpoint as stored, without copies of it; `dtype` the precision it is computed in;
+    `token_limit` the longest context the model was made for; `revision` the commit of the hub that the numbers are of;
     `weights_folder`, where set, the folder below the runtime's parameter `models` that holds a model no hub has;
     `engine_arguments` are further options of the engine, without dashes, "true" for one that takes no value; `gated`
     models need a token of their hub.
@@ -52,9 +33,11 @@ class Preset:
     licence: str
     token_limit: int
     dtype: str
-    parameters: int
     weights_bytes: int
     architecture: Architecture
+    parameters: int | None = None
+    quantisation: Quantisation | None = None
+    revision: str | None = None
     aliases: tuple[str, ...] = ()
     gated: bool = False
     weights_folder: str | None = None
@@ -65,45 +48,6 @@ class Preset:
     def names(self) -> tuple[str, ...]:
         """Every name a user may write, the short one first."""
         return (self.name, self.model_id, *self.aliases)
-
-
-@frozen(kw_only=True, order=True)
-class ComputeCapability:
-    """A generation of NVIDIA GPUs, such as 8.0; ordered as NVIDIA orders them."""
-
-    major: int
-    minor: int
-
-    @classmethod
-    def parse(cls, text: str) -> ComputeCapability:
-        """Read `"8.6"`; raises ValueError on anything but two numbers with a dot between."""
-        major, dot, minor = text.partition(".")
-        if not (dot and major.isdecimal() and minor.isdecimal()):
-            raise ValueError(f"'{text}' is no compute capability: write MAJOR.MINOR, for example \"8.0\" with quotes")
-        return cls(major=int(major), minor=int(minor))
-
-    def __str__(self) -> str:
-        return f"{self.major}.{self.minor}"
-
-
-@frozen(kw_only=True)
-class SKU:
-    """One instance type: `gpu_count` GPUs of `gpu_memory_bytes` each.
-
-    `compute_capability` is None where the accelerator is not NVIDIA's. `resource` is what a pod requests to get one
-    GPU. `gpu_memory_utilization` overrides the engine's usual share where the nominal memory overstates the usable.
-    """
-
-    name: str
-    cloud: str
-    gpu_count: int
-    gpu_memory_bytes: int
-    gpu_model: str
-    resource: str
-    compute_capability: ComputeCapability | None = None
-    nvme: bool = False
-    gpu_memory_utilization: float | None = None
-    source: str = ""
 
 
 class EngineDevice(StrEnum):
@@ -117,14 +61,21 @@ class EngineDevice(StrEnum):
 class Accelerator:
     """What a runtime asks of the node it runs on.
 
-    `device` cpu means that the engine uses none of the GPUs a pod holds. Below `minimum_compute_capability` the engine
-    cannot run; below `built_for_compute_capability` it needs an image made for it, and a plan says so.
+    `device` cpu means that the engine uses none of the GPUs a pod holds. `compute_capabilities` are those that its
+    programs are compiled for; a program compiled for one runs on later minors of the same major, and one that carries
+    the portable form of its code (PTX, `portable_from`) on everything newer.
     """
 
     device: EngineDevice
     resource: str
-    minimum_compute_capability: ComputeCapability | None = None
-    built_for_compute_capability: ComputeCapability | None = None
+    compute_capabilities: tuple[ComputeCapability, ...] = ()
+    portable_from: ComputeCapability | None = None
+
+    def contains(self, capability: ComputeCapability) -> bool:
+        """Whether the runtime's programs run on GPUs of a generation."""
+        if self.portable_from is not None and capability >= self.portable_from:
+            return True
+        return any(one.major == capability.major and one.minor <= capability.minor for one in self.compute_capabilities)
 
 
 @frozen(kw_only=True)
@@ -141,9 +92,10 @@ class Runtime:
     """How a model is served: image, command, environment, volumes and security, as the pod's own YAML.
 
     Strings in `image`, `command`, `environment`, `volumes`, `volume_mounts`, `host_folders` and `annotations` may hold
-    `{parameter}`. `engine_arguments` are as in a preset, `single_node_arguments` further ones for a model on one node.
-    `planned_context` false lets the engine choose the context length itself; `multi_node` says that one model may span
-    nodes. `host_folders` are directories of the node, mounted read-only at the path they have there.
+    `{parameter}`. `engine_version` is that of the engine it holds. `engine_arguments` are as in a preset,
+    `single_node_arguments` further ones for a model on one node. `planned_context` false lets the engine choose the
+    context length itself; `multi_node` says that one model may span nodes. `host_folders` are directories of the node,
+    mounted read-only at the path they have there.
     """
 
     name: str
@@ -165,4 +117,5 @@ class Runtime:
     models_parameter: str | None = None
     planned_context: bool = True
     multi_node: bool = False
+    engine_version: str | None = None
     sources: tuple[str, ...] = ()

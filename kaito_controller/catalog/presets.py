@@ -1,11 +1,36 @@
-"""Reads `presets/<family>.yaml`."""
+"""Reads `presets/<family>.yaml`.
+
+::
+
+    family: qwen
+    presets:
+      - name: qwen3-30b-a3b
+        model_id: Qwen/Qwen3-30B-A3B
+        revision: ad44e777bcd18fa416d9da3bd8f70d33ebb85d39     # optional: the hub's commit
+        aliases: [other/spelling]                               # optional
+        licence: apache-2.0
+        gated: false                                            # optional
+        token_limit: 40960
+        dtype: bfloat16                                         # of computing; packing is told by `quantisation`
+        parameters: 30532122624                                 # optional
+        weights_bytes: 61064245248                              # of the checkpoint's tensors, each counted once
+        quantisation: {method: fp8, bits: 8, block: [128, 128], scale_bits: 32, unpacked: [head]}    # optional
+        architecture: {...}                                     # see kaito_controller.catalog.architecture
+        engine_arguments: {reasoning-parser: qwen3, enable-auto-tool-choice: "true"}
+        sources: [where each number is from]
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
+from kaito_controller.catalog.architectures import read_architecture
 from kaito_controller.catalog.fields import Fields
-from kaito_controller.catalog.model import DTYPE_BYTES, Architecture, Preset
+from kaito_controller.catalog.model import DTYPE_BYTES, Preset
+from kaito_controller.catalog.quantisation import Part, Quantisation
+
+_SIDES: Final = 2
 
 
 def read_presets(document: Fields) -> Iterator[Preset]:
@@ -27,10 +52,12 @@ def _preset(entry: Fields, family: str) -> Preset:
         gated=entry.flag("gated"),
         token_limit=entry.positive("token_limit"),
         dtype=entry.text("dtype"),
-        parameters=entry.positive("parameters"),
+        parameters=entry.optional_positive("parameters"),
         weights_bytes=entry.positive("weights_bytes"),
         weights_folder=entry.optional_text("weights_folder"),
-        architecture=_architecture(entry.mapping("architecture")),
+        architecture=read_architecture(entry.mapping("architecture")),
+        quantisation=_quantisation(entry),
+        revision=entry.optional_text("revision"),
         engine_arguments=entry.text_map("engine_arguments"),
         sources=entry.texts("sources"),
     )
@@ -41,19 +68,35 @@ def _preset(entry: Fields, family: str) -> Preset:
     return preset
 
 
-def _architecture(fields: Fields) -> Architecture:
-    architecture = Architecture(
-        name=fields.text("name"),
-        layers=fields.positive("layers"),
-        hidden_size=fields.positive("hidden_size"),
-        intermediate_size=fields.positive("intermediate_size"),
-        attention_heads=fields.positive("attention_heads"),
-        kv_heads=fields.positive("kv_heads"),
-        head_dim=fields.positive("head_dim"),
-        vocabulary_size=fields.positive("vocabulary_size"),
-        tied_embeddings=fields.flag("tied_embeddings"),
+def _quantisation(entry: Fields) -> Quantisation | None:
+    fields = entry.optional_mapping("quantisation")
+    if fields is None:
+        return None
+    quantisation = Quantisation(
+        method=fields.text("method"),
+        bits=fields.positive("bits"),
+        group_size=fields.optional_positive("group_size"),
+        block=_block(fields),
+        scale_bits=fields.optional_positive("scale_bits") or 16,
+        zero_points=fields.flag("zero_points"),
+        unpacked=_parts(fields),
+        kv_cache_dtype=fields.optional_text("kv_cache_dtype"),
     )
     fields.done()
-    if architecture.attention_heads % architecture.kv_heads:
-        raise fields.problem("kv_heads", f"must divide attention_heads ({architecture.attention_heads})")
-    return architecture
+    return quantisation
+
+
+def _block(fields: Fields) -> tuple[int, int] | None:
+    if not fields.has("block"):
+        return None
+    found = fields.plain("block")
+    if not isinstance(found, list) or len(found) != _SIDES or not all(type(one) is int and one > 0 for one in found):
+        raise fields.problem("block", "must be two whole numbers above zero, for example [128, 128]")
+    return found[0], found[1]
+
+
+def _parts(fields: Fields) -> tuple[Part, ...]:
+    try:
+        return tuple(Part(text) for text in fields.texts("unpacked"))
+    except ValueError:
+        raise fields.problem("unpacked", f"must be a list of {', '.join(Part)}") from None

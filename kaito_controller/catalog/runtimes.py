@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kaito_controller.catalog.fields import Fields
+from kaito_controller.catalog.gpus import read_capability
+from kaito_controller.catalog.hardware import ComputeCapability
 from kaito_controller.catalog.model import Accelerator, EngineDevice, Parameter, Runtime
 from kaito_controller.catalog.placeholders import placeholders
-from kaito_controller.catalog.skus import read_capability
 
 
 def read_runtimes(document: Fields) -> Iterator[Runtime]:
@@ -32,6 +33,7 @@ def read_runtimes(document: Fields) -> Iterator[Runtime]:
         models_parameter=document.optional_text("models_parameter"),
         planned_context=document.flag("planned_context", default=True),
         multi_node=document.flag("multi_node"),
+        engine_version=document.optional_text("engine_version"),
         sources=document.texts("sources"),
     )
     document.done()
@@ -46,11 +48,28 @@ def _accelerator(fields: Fields) -> Accelerator:
     accelerator = Accelerator(
         device=EngineDevice(device),
         resource=fields.text("resource"),
-        minimum_compute_capability=read_capability(fields, "minimum_compute_capability"),
-        built_for_compute_capability=read_capability(fields, "built_for_compute_capability"),
+        compute_capabilities=_capabilities(fields),
+        portable_from=read_capability(fields, "portable_from"),
     )
     fields.done()
+    if (accelerator.device is EngineDevice.CUDA) != bool(accelerator.compute_capabilities):
+        raise fields.error(
+            "accelerator.compute_capabilities", "must be listed for device cuda, and for no other", _listed(accelerator)
+        )
     return accelerator
+
+
+def _capabilities(fields: Fields) -> tuple[ComputeCapability, ...]:
+    try:
+        return tuple(ComputeCapability.parse(text) for text in fields.texts("compute_capabilities"))
+    except ValueError:
+        raise fields.problem(
+            "compute_capabilities", 'must be a list of MAJOR.MINOR in quotes, for example ["8.0", "9.0"]'
+        ) from None
+
+
+def _listed(accelerator: Accelerator) -> str:
+    return ", ".join(str(one) for one in accelerator.compute_capabilities) or "none"
 
 
 def _parameter(fields: Fields) -> Parameter:

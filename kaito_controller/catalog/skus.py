@@ -1,70 +1,45 @@
-"""Reads `skus/<cloud>.yaml`: a table of GPU models, then the instance types that hold them."""
+"""Reads `skus/<cloud>.yaml`: instance types, each with how many GPUs of which kind.
+
+::
+
+    cloud: azure
+    source: the cloud's size pages
+    skus:
+      - {name: Standard_NC24ads_A100_v4, gpu: a100-80gb, count: 1, nvme: true}
+      - {name: Standard_NV6ads_A10_v5, gpu: a10, count: 1, gpu_memory: 4Gi}     # a part that the hypervisor cut
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from attrs import frozen
+import difflib
+from collections.abc import Iterator, Mapping
 
 from kaito_controller.catalog.fields import Fields
-from kaito_controller.catalog.model import SKU, ComputeCapability
+from kaito_controller.catalog.hardware import GPU, SKU
 
 
-@frozen(kw_only=True)
-class _GPU:
-    model: str
-    resource: str
-    compute_capability: ComputeCapability | None
-    utilization: float | None
-
-
-def read_skus(document: Fields) -> Iterator[SKU]:
-    """The instance types of one cloud's file."""
+def read_skus(document: Fields, gpus: Mapping[str, GPU]) -> Iterator[SKU]:
+    """The instance types of one cloud's file, whose `gpu` is the name of one in `gpus`."""
     cloud = document.text("cloud")
     source = document.text("source")
-    table = document.mapping("gpus")
-    gpus = {name: _gpu(table.mapping(name)) for name in table}
     for entry in document.mappings("skus"):
         yield _sku(entry, gpus, cloud, source)
         entry.done()
     document.done()
 
 
-def _gpu(fields: Fields) -> _GPU:
-    gpu = _GPU(
-        model=fields.text("model"),
-        resource=fields.text("resource"),
-        compute_capability=read_capability(fields, "compute_capability"),
-        utilization=fields.share("gpu_memory_utilization"),
-    )
-    fields.done()
-    return gpu
-
-
-def read_capability(fields: Fields, name: str) -> ComputeCapability | None:
-    """A compute capability, or None when the field is absent."""
-    text = fields.optional_text(name)
-    if text is None:
-        return None
-    try:
-        return ComputeCapability.parse(text)
-    except ValueError:
-        raise fields.problem(name, 'must be MAJOR.MINOR in quotes, for example "8.0"') from None
-
-
-def _sku(entry: Fields, gpus: dict[str, _GPU], cloud: str, source: str) -> SKU:
-    gpu = gpus.get(entry.text("gpu"))
+def _sku(entry: Fields, gpus: Mapping[str, GPU], cloud: str, source: str) -> SKU:
+    name = entry.text("gpu")
+    gpu = gpus.get(name.lower())
     if gpu is None:
-        raise entry.problem("gpu", f"must be one of the file's gpus: {', '.join(gpus)}")
+        near = ", ".join(difflib.get_close_matches(name.lower(), gpus, n=3, cutoff=0)) or "none is known"
+        raise entry.problem("gpu", f"must be a GPU of the catalogue's gpus/ (nearest: {near})")
     return SKU(
         name=entry.text("name"),
         cloud=cloud,
+        gpu=gpu,
         gpu_count=entry.positive("count"),
-        gpu_memory_bytes=entry.size("gpu_memory"),
-        gpu_model=gpu.model,
-        resource=gpu.resource,
-        compute_capability=gpu.compute_capability,
-        gpu_memory_utilization=gpu.utilization,
+        own_memory_bytes=entry.optional_size("gpu_memory"),
         nvme=entry.flag("nvme"),
         source=entry.text("source", source),
     )

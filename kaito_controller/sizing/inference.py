@@ -9,7 +9,8 @@ from typing import Final
 
 from attrs import frozen
 
-from kaito_controller.catalog.model import SKU, EngineDevice, Preset, Runtime
+from kaito_controller.catalog.hardware import SKU, ComputeCapability
+from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
 from kaito_controller.sizing.memory import (
     GIB,
     LedgerEntry,
@@ -27,6 +28,10 @@ DEFAULT_UTILIZATION: Final = 0.84
 DEFAULT_CONTEXT: Final = 2048
 # A computed context is a multiple of this (upstream's rule up to v0.10, a multiple of every KV block size of vLLM).
 CONTEXT_STEP: Final = 256
+
+
+# vLLM's V1 engine serves compute capability 7.0 in float16 (vllm-project/vllm#23614, #24022, v0.10.2 and later).
+OLDEST_CAPABILITY: Final = ComputeCapability(major=7, minor=0)
 
 
 class Misfit(StrEnum):
@@ -174,11 +179,12 @@ def _longest(preset: Preset, fit: _Fit) -> int:
 
 def _notes(preset: Preset, sku: SKU, runtime: Runtime, fit: _Fit) -> Sequence[str]:
     notes = []
-    capability, built_for = sku.compute_capability, runtime.accelerator.built_for_compute_capability
-    if runtime.accelerator.device is EngineDevice.CUDA and capability and built_for and capability < built_for:
+    capability = sku.compute_capability
+    if capability is not None and not _contains(runtime, capability):
+        built_for = ", ".join(str(one) for one in runtime.accelerator.compute_capabilities)
         notes.append(
-            f"{sku.gpu_model} has compute capability {capability}, and runtime {runtime.name} is usually built for "
-            f"{built_for} and above: give the operator an image built for {capability}"
+            f"{sku.gpu_model} has compute capability {capability}, and runtime {runtime.name} is built for {built_for}:"
+            f" give the operator an image built for {capability}"
         )
     if fit.dtype != preset.dtype:
         notes.append(f"served in {fit.dtype}: {sku.gpu_model} does not compute in {preset.dtype}")
@@ -190,19 +196,25 @@ def _notes(preset: Preset, sku: SKU, runtime: Runtime, fit: _Fit) -> Sequence[st
     return notes
 
 
+def _contains(runtime: Runtime, capability: ComputeCapability) -> bool:
+    accelerator = runtime.accelerator
+    return accelerator.device is EngineDevice.CPU or accelerator.contains(capability)
+
+
 def _unsuitable(preset: Preset, sku: SKU, runtime: Runtime, node_count: int | None) -> DoesNotFit | None:
     accelerator = runtime.accelerator
-    minimum = accelerator.minimum_compute_capability
     reason, message = Misfit.ACCELERATOR, ""
     if sku.resource != accelerator.resource:
         message = (
             f"{sku.name} has {sku.gpu_model} ({sku.resource}), and runtime {runtime.name} runs on "
             f"{accelerator.resource}: choose an instance type with such GPUs"
         )
-    elif minimum is not None and (sku.compute_capability is None or sku.compute_capability < minimum):
+    elif accelerator.device is EngineDevice.CUDA and (
+        sku.compute_capability is None or sku.compute_capability < OLDEST_CAPABILITY
+    ):
         message = (
             f"{sku.gpu_model} of {sku.name} has compute capability {sku.compute_capability or 'unknown'}, and runtime "
-            f"{runtime.name} needs {minimum} or above: choose an instance type with a newer GPU"
+            f"{runtime.name} needs {OLDEST_CAPABILITY} or above: choose an instance type with a newer GPU"
         )
     elif preset.weights_folder and runtime.models_parameter is None:
         reason = Misfit.WEIGHTS

@@ -9,9 +9,11 @@ from typing import Final
 
 from attrs import frozen
 
-from kaito_controller.catalog.model import DTYPE_BYTES, Architecture, Preset
+from kaito_controller.catalog.architecture import Architecture
+from kaito_controller.catalog.model import DTYPE_BYTES, Preset
 
 GIB: Final = 1024**3
+MIB: Final = 1024**2
 
 # Constants of upstream's node estimator (pkg/workspace/estimator/nodesestimator/estimator.go), which measured them with
 # vLLM 0.10.1 (presets/workspace/generator/model-sku-calculation.md).

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from kaito_controller.catalog.hardware import GPU, SKU, ComputeCapability
 from kaito_controller.catalog.loader import Catalog, UnknownInstanceType
-from kaito_controller.catalog.model import SKU, ComputeCapability
-from kaito_controller.sizing.memory import GIB
+from kaito_controller.sizing.memory import GIB, MIB
 
 INSTANCE_TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
 # Written by NVIDIA's GPU feature discovery; memory is MiB per GPU.
@@ -43,14 +43,23 @@ def node_sku(labels: Mapping[str, str], catalog: Catalog) -> SKU:
 
 
 def _discovered(labels: Mapping[str, str]) -> SKU:
+    model = labels.get(PRODUCT_LABEL, "unknown")
+    gpu = GPU(
+        name=model,
+        model=model.replace("-", " "),
+        vendor="nvidia",
+        resource="nvidia.com/gpu",
+        memory_bytes=max(1, round(_number(labels, MEMORY_LABEL) / 1024)) * GIB,
+        driver_memory_bytes=_number(labels, MEMORY_LABEL) * MIB,
+        compute_capability=_capability(labels),
+        products=(model,),
+        source="node labels",
+    )
     return SKU(
         name=labels.get(INSTANCE_TYPE_LABEL, "unknown"),
         cloud="",
+        gpu=gpu,
         gpu_count=_number(labels, COUNT_LABEL),
-        gpu_memory_bytes=max(1, round(_number(labels, MEMORY_LABEL) / 1024)) * GIB,
-        gpu_model=labels.get(PRODUCT_LABEL, "unknown").replace("-", " "),
-        resource="nvidia.com/gpu",
-        compute_capability=_capability(labels),
         source="node labels",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kaito_controller.catalog.model import Architecture
+from kaito_controller.catalog.architecture import Architecture
 
 # vLLM pads the vocabulary to a multiple of this and cuts the padded one (layers/vocab_parallel_embedding.py).
 VOCABULARY_PADDING: Final = 64
@@ -20,7 +20,7 @@ def can_split(architecture: Architecture, ranks: int) -> bool:
     return (
         ranks > 0
         and architecture.attention_heads % ranks == 0
-        and architecture.intermediate_size % ranks == 0
+        and (architecture.intermediate_size or 0) % ranks == 0
         and vocabulary % ranks == 0
         and (architecture.kv_heads % ranks == 0 or ranks % architecture.kv_heads == 0)
     )

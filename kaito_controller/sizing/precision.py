@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from kaito_controller.catalog.model import SKU, ComputeCapability, EngineDevice, Preset, Runtime
+from kaito_controller.catalog.hardware import SKU, ComputeCapability
+from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
 
 # Ampere is the first generation that computes in bfloat16 (NVIDIA, CUDA C++ programming guide).
 BFLOAT16_CAPABILITY: Final = ComputeCapability(major=8, minor=0)

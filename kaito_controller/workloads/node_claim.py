@@ -9,7 +9,7 @@ from typing import Any, Final
 from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NEVER, NODE_CLAIMS
 from kaito_controller.api.workspace import Workspace
-from kaito_controller.catalog.model import SKU
+from kaito_controller.catalog.hardware import SKU
 from kaito_controller.kube import quantity
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.selectors import EXISTS, IN, LabelExpression

@@ -7,8 +7,8 @@ from typing import Final
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.reasons import Reason
+from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.loader import Catalog
-from kaito_controller.catalog.model import SKU
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube import metadata, quantity
 from kaito_controller.kube.conditions import TRUE, status_of

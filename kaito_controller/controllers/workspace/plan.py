@@ -10,8 +10,9 @@ from attrs import field, frozen
 
 from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import Workspace
+from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.loader import Catalog, UnknownInstanceType, UnknownPreset
-from kaito_controller.catalog.model import SKU, Preset, Runtime
+from kaito_controller.catalog.model import Preset, Runtime
 from kaito_controller.controllers.workspace import nodes, policies
 from kaito_controller.controllers.workspace.drift import stamped
 from kaito_controller.controllers.workspace.inference_config import InferenceConfig, read_config

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NodeClaim
-from kaito_controller.catalog.model import SKU
+from kaito_controller.catalog.hardware import SKU
 from kaito_controller.kube import metadata
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.serde import unstructure

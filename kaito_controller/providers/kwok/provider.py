@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NodeClaim
 from kaito_controller.api.reasons import Reason
+from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.loader import Catalog, UnknownInstanceType
-from kaito_controller.catalog.model import SKU
 from kaito_controller.kube import metadata
 from kaito_controller.kube.core import NODES
 from kaito_controller.kube.metadata import Object

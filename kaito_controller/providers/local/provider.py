@@ -18,8 +18,8 @@ from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NodeClaim
 from kaito_controller.api.nodeclaim import Taint as ClaimTaint
 from kaito_controller.api.reasons import Reason
+from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.loader import UnknownInstanceType
-from kaito_controller.catalog.model import SKU
 from kaito_controller.providers.errors import CreateError, InstanceNotFound, InsufficientCapacity, ProviderError
 from kaito_controller.providers.local.cluster import LocalCluster
 from kaito_controller.providers.local.host_network import NetworkProblem

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from kaito_controller.catalog.architecture import Architecture
 from kaito_controller.catalog.loader import load
-from kaito_controller.catalog.model import DTYPE_BYTES, Architecture, Preset
+from kaito_controller.catalog.model import DTYPE_BYTES, Preset
 
 CATALOG = load()
 PRESETS = pytest.mark.parametrize("preset", CATALOG.presets, ids=lambda preset: preset.name)

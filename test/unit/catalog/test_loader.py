@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kaito_controller.catalog.fields import CatalogError
+from kaito_controller.catalog.hardware import ComputeCapability
 from kaito_controller.catalog.loader import (
     Catalog,
     UnknownInstanceType,
@@ -14,7 +15,6 @@ from kaito_controller.catalog.loader import (
     UnknownRuntime,
     load,
 )
-from kaito_controller.catalog.model import ComputeCapability
 from kaito_controller.sizing.inference import InferencePlan, plan_inference
 
 PRESET = """\
@@ -39,13 +39,19 @@ presets:
     sources: [a test]
 """
 
+GPUS = """\
+vendor: acme
+resource: nvidia.com/gpu
+source: a test
+gpus:
+  - {name: big, model: ACME Big, compute_capability: "8.9", memory: 24Gi, products: [ACME-BIG-24GB]}
+"""
+
 SKUS = """\
 cloud: acme
 source: a test
-gpus:
-  big: {model: ACME Big, compute_capability: "8.9", resource: nvidia.com/gpu}
 skus:
-  - {name: acme.large, gpu: big, count: 2, gpu_memory: 24Gi}
+  - {name: acme.large, gpu: big, count: 2}
 """
 
 
@@ -64,7 +70,7 @@ def folder(tmp_path: Path, **files: str) -> Path:
 
 def test_a_preset_and_an_instance_type_are_one_file_each(tmp_path: Path):
     """A preset and a SKU that exist only in YAML files of a folder are planned like any other."""
-    catalog = load(folder(tmp_path, presets_dummy=PRESET, skus_acme=SKUS))
+    catalog = load(folder(tmp_path, presets_dummy=PRESET, gpus_acme=GPUS, skus_acme=SKUS))
 
     plan = plan_inference(
         catalog.preset("acme/dummy-1b"), catalog.sku("ACME.LARGE"), runtime=catalog.runtime("vllm-cuda")
@@ -185,24 +191,44 @@ def test_a_wrong_file_is_an_error_with_file_line_and_field(tmp_path: Path, writt
 
 
 @pytest.mark.parametrize(
-    ("written", "instead", "error"),
+    ("file", "written", "instead", "error"),
     [
-        ("gpu: big,", "gpu: small,", "6: skus[0].gpu: must be one of the file's gpus: big; found 'small' (str)"),
-        ("24Gi", "lots", "6: skus[0].gpu_memory: must be a quantity above zero such as \"80Gi\"; found 'lots' (str)"),
-        ('"8.9"', "8.9", "4: gpus.big.compute_capability: must be a text that is not empty; found '8.9' (float)"),
         (
+            "skus_acme",
+            "gpu: big,",
+            "gpu: bog,",
+            "skus/acme.yaml:4: skus[0].gpu: must be a GPU of the catalogue's gpus/ (nearest: big, ",
+        ),
+        (
+            "gpus_acme",
+            "24Gi",
+            "lots",
+            "gpus/acme.yaml:5: gpus[0].memory: must be a quantity above zero such as \"80Gi\"; found 'lots' (str)",
+        ),
+        (
+            "gpus_acme",
+            '"8.9"',
+            "8.9",
+            "gpus/acme.yaml:5: gpus[0].compute_capability: must be a text that is not empty; found '8.9' (float)",
+        ),
+        (
+            "gpus_acme",
             '"8.9"',
             '"new"',
-            "4: gpus.big.compute_capability: must be MAJOR.MINOR in quotes, for example \"8.0\"; found 'new' (str)",
+            'gpus/acme.yaml:5: gpus[0].compute_capability: must be MAJOR.MINOR in quotes, for example "8.0"; found ',
         ),
     ],
 )
-def test_a_wrong_sku_file_is_an_error_with_file_line_and_field(tmp_path: Path, written: str, instead: str, error: str):
-    """The same holds for instance types."""
+def test_wrong_hardware_is_an_error_with_file_line_and_field(
+    tmp_path: Path, file: str, written: str, instead: str, error: str
+):
+    """The same holds for GPUs and instance types."""
+    texts = {"gpus_acme": GPUS, "skus_acme": SKUS}
+    texts[file] = texts[file].replace(written, instead)
     with pytest.raises(CatalogError) as caught:
-        load(folder(tmp_path, skus_acme=SKUS.replace(written, instead)))
+        load(folder(tmp_path, **texts))
 
-    assert str(caught.value) == f"skus/acme.yaml:{error}"
+    assert str(caught.value).startswith(error)
 
 
 def test_a_runtime_may_use_only_its_own_parameters(tmp_path: Path):
@@ -213,7 +239,7 @@ description: a runtime with a placeholder that nothing fills
 image: "{picture}"
 image_pull_policy: Always
 command: [serve]
-accelerator: {device: cuda, resource: nvidia.com/gpu}
+accelerator: {device: cuda, resource: nvidia.com/gpu, compute_capabilities: ["8.0"]}
 """
     with pytest.raises(CatalogError) as caught:
         load(folder(tmp_path, runtimes_odd=text))

@@ -7,8 +7,9 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kaito_controller.catalog.hardware import GPU, SKU, ComputeCapability
 from kaito_controller.catalog.loader import load
-from kaito_controller.catalog.model import SKU, ComputeCapability, Preset
+from kaito_controller.catalog.model import Preset
 from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, Misfit, plan_inference
 from kaito_controller.sizing.memory import GIB, Split, kv_bytes_per_token, total, weights_per_gpu
 from kaito_controller.sizing.parallelism import can_split, tensor_parallel
@@ -38,10 +39,11 @@ def refused(preset: str, sku: str, **options: object) -> DoesNotFit:
 
 def imaginary(gpus: int, gib: int) -> SKU:
     capability = ComputeCapability(major=9, minor=0)
-    return SKU(
-        name="imaginary", cloud="none", gpu_count=gpus, gpu_memory_bytes=gib * GIB, gpu_model="NVIDIA X",
-        resource="nvidia.com/gpu", compute_capability=capability,
+    gpu = GPU(
+        name="x", model="NVIDIA X", vendor="nvidia", resource="nvidia.com/gpu", memory_bytes=gib * GIB,
+        compute_capability=capability,
     )  # fmt: skip
+    return SKU(name="imaginary", cloud="none", gpu=gpu, gpu_count=gpus)
 
 
 def test_the_tutorial_example_is_served_in_float16_on_a_v100():
@@ -159,7 +161,8 @@ def test_an_accelerator_of_another_vendor_is_refused():
 
 def test_a_gpu_older_than_the_runtime_is_refused():
     """Below the runtime's minimum no plan is made."""
-    old = evolve(imaginary(1, 80), compute_capability=ComputeCapability(major=6, minor=1))
+    new = imaginary(1, 80)
+    old = evolve(new, gpu=evolve(new.gpu, compute_capability=ComputeCapability(major=6, minor=1)))
     plan = plan_inference(CATALOG.preset("phi-4"), old, runtime=CUDA)
 
     assert isinstance(plan, DoesNotFit)
