@@ -39,13 +39,15 @@ class Mixer(StrEnum):
 
     `mla` is multi-head latent attention; `mamba` and `mamba2` are state spaces; `gated_delta` is the linear attention
     of Qwen3-Next and Qwen3.5; `kda` that of Kimi Linear; `lightning` that of MiniMax-01; `short_conv` the convolution
-    of LFM2; `cross` looks at an encoder's output. A layer that is only a feed-forward part has `none`.
+    of LFM2; `cross` looks at an encoder's output; `compressed` is DeepSeek-V4's attention over pooled tokens beside a
+    sliding window, whose cache has no numbers here. A layer that is only a feed-forward part has `none`.
     """
 
     FULL = "full"
     SLIDING = "sliding"
     CHUNKED = "chunked"
     LATENT = "mla"
+    COMPRESSED = "compressed"
     CROSS = "cross"
     MAMBA = "mamba"
     MAMBA2 = "mamba2"
