@@ -15,7 +15,7 @@
         engine_memory: 81050Mi                # cudaMemGetInfo; leave out what no source gives
         dtypes: [float32, float16, bfloat16, int8]
         partitions:
-          - {profile: 1g.10gb, memory: 9856Mi, per_gpu: 7}
+          - {profile: 1g.10gb, memory: 9856Mi, per_gpu: 7}      # memory only where a source gives it
         source: where this row's numbers are from, if elsewhere
 """
 
@@ -72,7 +72,7 @@ def _gpu(entry: Fields, vendor: str, resource: str, source: str) -> GPU:
 
 def _partition(fields: Fields) -> Partition:
     partition = Partition(
-        profile=fields.text("profile"), memory_bytes=fields.size("memory"), per_gpu=fields.positive("per_gpu")
+        profile=fields.text("profile"), memory_bytes=fields.optional_size("memory"), per_gpu=fields.positive("per_gpu")
     )
     fields.done()
     return partition

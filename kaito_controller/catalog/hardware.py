@@ -28,13 +28,13 @@ class ComputeCapability:
 class Partition:
     """A slice of a GPU that the driver offers as a device of its own (NVIDIA MIG).
 
-    `profile` is NVIDIA's name, such as "1g.10gb"; `memory_bytes` what the driver reports for one; `per_gpu` how many a
-    GPU is cut into at most.
+    `profile` is NVIDIA's name, such as "1g.10gb"; `memory_bytes` what the driver reports for one, None where no source
+    gives it; `per_gpu` how many a GPU is cut into at most.
     """
 
     profile: str
-    memory_bytes: int
     per_gpu: int
+    memory_bytes: int | None = None
 
     @property
     def resource(self) -> str:
