@@ -80,6 +80,7 @@ def _quantisation(entry: Fields) -> Quantisation | None:
         scale_bits=fields.optional_positive("scale_bits") or 16,
         zero_points=fields.flag("zero_points"),
         unpacked=_parts(fields),
+        bits_of_part=_bits_of_part(fields),
         kv_cache_dtype=fields.optional_text("kv_cache_dtype"),
     )
     fields.done()
@@ -93,6 +94,15 @@ def _block(fields: Fields) -> tuple[int, int] | None:
     if not isinstance(found, list) or len(found) != _SIDES or not all(type(one) is int and one > 0 for one in found):
         raise fields.problem("block", "must be two whole numbers above zero, for example [128, 128]")
     return found[0], found[1]
+
+
+def _bits_of_part(fields: Fields) -> dict[Part, int]:
+    inner = fields.optional_mapping("bits_of_part")
+    if inner is None:
+        return {}
+    found = {part: bits for part in Part if (bits := inner.optional_positive(part)) is not None}
+    inner.done()
+    return found
 
 
 def _parts(fields: Fields) -> tuple[Part, ...]:

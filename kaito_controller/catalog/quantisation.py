@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 class Part(StrEnum):
@@ -28,7 +29,8 @@ class Quantisation:
 
     One scale of `scale_bits` serves a group of `group_size` weights of a row, or a block of `block` rows and columns;
     without either, a row. `zero_points` says that each group has a packed zero point too. `unpacked` parts keep the
-    checkpoint's dtype (embeddings, norms and routers always do, unless `packed_head` for the output embeddings).
+    checkpoint's dtype (embeddings, norms and routers always do).
+    `bits_of_part` are those of parts that a mixed checkpoint packs otherwise; their scales are too few to count.
     `kv_cache_dtype` is what the checkpoint asks the cache to be kept in::
 
         quantisation: {method: mxfp4, bits: 4, group_size: 32, scale_bits: 8, unpacked: [attention, router, head]}
@@ -41,6 +43,7 @@ class Quantisation:
     scale_bits: int = 16
     zero_points: bool = False
     unpacked: tuple[Part, ...] = ()
+    bits_of_part: Mapping[Part, int] = field(factory=dict)
     kv_cache_dtype: str | None = None
 
     @property
