@@ -23,7 +23,8 @@ class Preset:
     `weights_bytes` is the checkpoint as stored, without copies of it; `dtype` the precision it is computed in;
     `token_limit` the longest context the model was made for; `revision` the commit of the hub that the numbers are of;
     `weights_folder`, where set, the folder below the runtime's parameter `models` that holds a model no hub has;
-    `engine_arguments` are further options of the engine, without dashes, "true" for one that takes no value; `gated`
+    `engine_arguments` are further options of the engine, without dashes, "true" for one that takes no value;
+    `chat_template` the template with which upstream makes it call tools, where a runtime holds that file; `gated`
     models need a token of their hub.
     """
 
@@ -42,6 +43,7 @@ class Preset:
     gated: bool = False
     weights_folder: str | None = None
     engine_arguments: Mapping[str, str] = field(factory=dict)
+    chat_template: str | None = None
     sources: tuple[str, ...] = ()
 
     @property

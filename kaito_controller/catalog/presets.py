@@ -17,6 +17,7 @@
         quantisation: {method: fp8, bits: 8, block: [128, 128], scale_bits: 32, unpacked: [head]}    # optional
         architecture: {...}                                     # see kaito_controller.catalog.architecture
         engine_arguments: {reasoning-parser: qwen3, enable-auto-tool-choice: "true"}
+        chat_template: tool-chat-hermes.jinja                   # optional
         sources: [where each number is from]
 """
 
@@ -59,6 +60,7 @@ def _preset(entry: Fields, family: str) -> Preset:
         quantisation=_quantisation(entry),
         revision=entry.optional_text("revision"),
         engine_arguments=entry.text_map("engine_arguments"),
+        chat_template=entry.optional_text("chat_template"),
         sources=entry.texts("sources"),
     )
     if preset.dtype not in DTYPE_BYTES:
