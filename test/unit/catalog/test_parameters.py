@@ -158,9 +158,18 @@ def packed_bytes(preset: Preset) -> float:
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
+        ("qwen3-0.6b", 596049920),
+        ("qwen3-1.7b", 1720574976),
+        ("qwen3-4b", 4022468096),
+        ("qwen3-8b", 8190735360),
+        ("qwen3-14b", 14768307200),
+        ("qwen3-32b", 32762123264),
+        ("qwen3-30b-a3b", 30532122624),
+        ("qwen3-235b-a22b", 235093634560),
         ("llama-2-7b", 6738415616),
         ("phi-3-mini-4k-instruct", 3821079552),
         ("phi-3-mini-128k-instruct", 3821079552),
+        ("mistral-7b-v0.1", 7241732096),
     ],
 )
 def test_counts_equal_published_ones(name: str, parameters: int):
