@@ -14,6 +14,7 @@ from kaito_controller.catalog.loader import (
     UnknownPreset,
     UnknownRuntime,
     load,
+    prices_of,
 )
 from kaito_controller.sizing.inference import InferencePlan, plan_inference
 
@@ -265,3 +266,21 @@ def test_an_empty_file_is_refused(tmp_path: Path):
         CatalogError, match=r"presets/empty\.yaml:1: document: must be a mapping of fields; found an empty file"
     ):
         load(folder(tmp_path, presets_empty=""))
+
+
+def test_the_documented_price_file_is_one():
+    """The example in the documentation is read, with what its head says and what single prices say instead."""
+    text = (Path(__file__).parents[3] / "docs" / "catalogue.md").read_text()
+    example = next(block for block in text.split("```") if block.startswith("yaml\nsource:")).removeprefix("yaml\n")
+
+    usual, spot, offer = prices_of("prices.yaml", example)
+
+    assert (usual.instance_type, usual.currency, usual.date, usual.cloud, usual.spot) == (
+        "Standard_NC24ads_A100_v4",
+        "USD",
+        "2026-07-01",
+        "azure",
+        False,
+    )
+    assert (spot.spot, spot.region, spot.source) == (True, "example-region", "https://prices.example.com/list")
+    assert (offer.currency, offer.date, offer.source) == ("EUR", "2026-06-01", "an offer")
