@@ -55,6 +55,7 @@ class Mixer(StrEnum):
     KIMI_DELTA = "kda"
     LIGHTNING = "lightning"
     SHORT_CONV = "short_conv"
+    COMPRESSED = "compressed"
     NONE = "none"
 
 

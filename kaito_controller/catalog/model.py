@@ -11,6 +11,7 @@ from attrs import field, frozen
 from kaito_controller.catalog.architecture import Architecture
 from kaito_controller.catalog.hardware import ComputeCapability
 from kaito_controller.catalog.quantisation import Quantisation
+from kaito_controller.catalog.tensors import Tensor
 
 # Bytes of one number in each precision a checkpoint of the catalogue is stored or served in.
 DTYPE_BYTES: Final[Mapping[str, int]] = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -21,11 +22,13 @@ class Preset:
     """One model: an entry of the catalogue, or one read from its own files.
 
     `weights_bytes` is the checkpoint as stored, without copies of it; `dtype` the precision it is computed in;
-    `token_limit` the longest context the model was made for; `revision` the commit of the hub that the numbers are of;
+    `token_limit` the longest context the model was made for, and `unasked_token_limit` the one that the engine starts
+    from when none is asked for, where that is shorter (LongRoPE); `revision` the commit of the hub that the numbers are
+    of;
     `weights_folder`, where set, the folder below the runtime's parameter `models` that holds a model no hub has;
     `engine_arguments` are further options of the engine, without dashes, "true" for one that takes no value;
     `chat_template` the template with which upstream makes it call tools, where a runtime holds that file; `gated`
-    models need a token of their hub.
+    models need a token of their hub. `tensors` are the checkpoint's, where its files were read.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Preset:
     architecture: Architecture
     parameters: int | None = None
     quantisation: Quantisation | None = None
+    unasked_token_limit: int | None = None
     revision: str | None = None
     aliases: tuple[str, ...] = ()
     gated: bool = False
@@ -45,6 +49,7 @@ class Preset:
     engine_arguments: Mapping[str, str] = field(factory=dict)
     chat_template: str | None = None
     sources: tuple[str, ...] = ()
+    tensors: tuple[Tensor, ...] = field(default=(), eq=False, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:

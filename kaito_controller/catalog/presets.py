@@ -11,6 +11,7 @@
         licence: apache-2.0
         gated: false                                            # optional
         token_limit: 40960
+        unasked_token_limit: 4096                               # optional: where the engine by itself starts lower
         dtype: bfloat16                                         # of computing; packing is told by `quantisation`
         parameters: 30532122624                                 # optional
         weights_bytes: 61064245248                              # of the checkpoint's tensors, each counted once
@@ -58,6 +59,7 @@ def _preset(entry: Fields, family: str) -> Preset:
         weights_folder=entry.optional_text("weights_folder"),
         architecture=read_architecture(entry.mapping("architecture")),
         quantisation=_quantisation(entry),
+        unasked_token_limit=entry.optional_positive("unasked_token_limit"),
         revision=entry.optional_text("revision"),
         engine_arguments=entry.text_map("engine_arguments"),
         chat_template=entry.optional_text("chat_template"),
