@@ -55,7 +55,6 @@ class Mixer(StrEnum):
     KIMI_DELTA = "kda"
     LIGHTNING = "lightning"
     SHORT_CONV = "short_conv"
-    COMPRESSED = "compressed"
     NONE = "none"
 
 

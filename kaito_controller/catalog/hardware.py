@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
 
 @frozen(kw_only=True, order=True)
@@ -29,17 +29,14 @@ class Partition:
     """A slice of a GPU that the driver offers as a device of its own (NVIDIA MIG).
 
     `profile` is NVIDIA's name, such as "1g.10gb"; `memory_bytes` what the driver reports for one, None where no source
-    gives it; `per_gpu` how many a GPU is cut into at most.
+    gives it; `per_gpu` how many a GPU is cut into at most. `resource` is what a pod requests to get
+    one: its own name, where nodes offer slices by their profile.
     """
 
     profile: str
     per_gpu: int
     memory_bytes: int | None = None
-
-    @property
-    def resource(self) -> str:
-        """What a pod requests to get one such slice, where nodes offer slices by their profile."""
-        return f"nvidia.com/mig-{self.profile}"
+    resource: str = field(default=Factory(lambda self: f"nvidia.com/mig-{self.profile}", takes_self=True))
 
 
 @frozen(kw_only=True)
@@ -72,6 +69,7 @@ class SKU:
     """One instance type: `gpu_count` GPUs of one kind.
 
     `own_memory_bytes` is the nominal memory of one of its GPUs where it holds parts of GPUs that the hypervisor cut.
+    With a `partition`, each of the `gpu_count` devices is such a slice of a GPU, which shares nothing with another.
     """
 
     name: str
@@ -80,11 +78,14 @@ class SKU:
     gpu_count: int
     own_memory_bytes: int | None = None
     nvme: bool = False
+    partition: Partition | None = None
     source: str = ""
 
     @property
     def gpu_memory_bytes(self) -> int:
-        """Nominal memory of one GPU."""
+        """Nominal memory of one GPU, or what the driver reports for a slice of one."""
+        if self.partition is not None and self.partition.memory_bytes is not None:
+            return self.partition.memory_bytes
         return self.own_memory_bytes or self.gpu.memory_bytes
 
     @property

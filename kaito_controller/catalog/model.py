@@ -124,5 +124,6 @@ class Runtime:
     models_parameter: str | None = None
     planned_context: bool = True
     multi_node: bool = False
+    data_parallel: bool = False
     engine_version: str | None = None
     sources: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ def read_runtimes(document: Fields) -> Iterator[Runtime]:
         models_parameter=document.optional_text("models_parameter"),
         planned_context=document.flag("planned_context", default=True),
         multi_node=document.flag("multi_node"),
+        data_parallel=document.flag("data_parallel"),
         engine_version=document.optional_text("engine_version"),
         sources=document.texts("sources"),
     )

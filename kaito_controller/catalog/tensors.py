@@ -7,7 +7,7 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class Tensor:
-    """A tensor's name, the precision as safetensors spells it (such as "BF16"), its shape, and its bytes in the file."""
+    """A tensor's name, its precision as safetensors spells it (such as "BF16"), its shape and its bytes."""
 
     name: str
     dtype: str

@@ -18,7 +18,17 @@ _NAMES: Final = (
 # What the engine assumes when none of them is there.
 _ASSUMED: Final = 2048
 # Of these, the length written is already the scaled one.
-_ALREADY_SCALED: Final = {"su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling", "default", "mrope", "proportional"}
+_ALREADY_SCALED: Final = {
+    "su",
+    "longrope",
+    "llama3",
+    "yarn",
+    "deepseek_yarn",
+    "deepseek_llama_scaling",
+    "default",
+    "mrope",
+    "proportional",
+}
 _LONG_ROPE: Final = {"su", "longrope"}
 
 

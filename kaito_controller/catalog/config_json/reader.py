@@ -22,7 +22,7 @@ from kaito_controller.catalog.quantisation import Quantisation
 
 # Where multimodal models keep the language model.
 _TEXT: Final = ("text_config", "llm_config", "language_config", "language_model", "thinker_config")
-# Families whose two embeddings are one matrix unless the config says otherwise (transformers, each configuration class).
+# Families whose two embeddings are one matrix unless the config says otherwise (transformers, configuration classes).
 _TIED: Final = {
     "bloom", "cohere", "cohere2", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n", "gemma3n_text",
     "gemma4", "gemma4_text", "gpt2", "gpt_bigcode", "lfm2", "lfm2_moe", "mamba", "mpt", "opt", "starcoder2", "whisper",
@@ -32,6 +32,8 @@ _PLAIN: Final = {
     "arcee", "bloom", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "gptj", "mpt", "nemotron", "nemotron_h", "opt",
     "persimmon", "phi", "starcoder2", "whisper",
 }  # fmt: skip
+# Families that look up the position of a token in a matrix.
+_LEARNED: Final = {"gpt2", "opt", "gpt_bigcode", "whisper"}
 _GATED_ATTENTION: Final = {"qwen3_next"}
 _DTYPES: Final = {"float": "float32", "half": "float16"}
 
@@ -55,11 +57,11 @@ def read_config(document: Mapping[str, Any]) -> ModelConfig:
     """What a decoded `config.json` says.
 
     Raises:
-        ConfigProblem: a number is missing, absurd or contradicts another, or a part is of an unknown kind; one sentence.
+        ConfigProblem: a number is missing, absurd or contradicts another, or a part is of an unknown kind.
     """
     config = Values(document)
     text = _text(config)
-    layers = text.number("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", largest=MOST_LAYERS)
+    layers = _layers(text)
     architecture = _architecture(config, text, layers)
     return ModelConfig(
         architecture=architecture,
@@ -68,6 +70,13 @@ def read_config(document: Mapping[str, Any]) -> ModelConfig:
         token_limit=token_limit(config, text),
         unasked_token_limit=unasked_limit(config, text),
     )
+
+
+def _layers(text: Values) -> int:
+    names = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
+    listed = text.raw("layers_block_type", "hybrid_override_pattern")
+    counted = len(listed) if isinstance(listed, list | str) and 0 < len(listed) <= MOST_LAYERS else None
+    return text.number(*names, default=counted, largest=MOST_LAYERS)
 
 
 def _text(config: Values) -> Values:
@@ -109,14 +118,16 @@ def _architecture(config: Values, text: Values, layers: int) -> Architecture:
         attention_gate=text.flag("attn_output_gate", default=family in _GATED_ATTENTION),
         per_layer_embedding=text.count("hidden_size_per_layer_input") or None,
         per_layer_vocabulary=text.count("vocab_size_per_layer_input") or None,
-        position_embeddings=text.optional("max_position_embeddings", "n_positions") if family in _LEARNED else None,
+        position_embeddings=_positions(text, family),
         vision_parameters=_vision(config),
     )
     _agree(made, text)
     return made
 
 
-_LEARNED: Final = {"gpt2", "opt", "gpt_bigcode"}
+def _positions(text: Values, family: str) -> int | None:
+    names = ("max_position_embeddings", "n_positions", "max_target_positions")
+    return text.optional(*names) if family in _LEARNED else None
 
 
 def _name(config: Values, text: Values) -> str:
@@ -130,7 +141,7 @@ def _name(config: Values, text: Values) -> str:
 def _dense_width(text: Values, hidden: int) -> int:
     found = text.raw("intermediate_size")
     if isinstance(found, list) and found and all(type(one) is int and 0 < one <= LARGEST_NUMBER for one in found):
-        return max(found)
+        return int(max(found))
     names = ("intermediate_size_mlp", "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "decoder_ffn_dim")
     width = text.number(*names, "block_ff_dim", "hidden_dim", "shared_intermediate_size", default=4 * hidden)
     if text.flag("block_auto_adjust_ff_dim") and not text.has("intermediate_size"):
@@ -177,9 +188,6 @@ def _vision(config: Values) -> int | None:
     return depth * (4 * width * width + 2 * width * (inner or 4 * width))
 
 
-_R = kinds.Mixers | kinds.FeedForwards
-
-
 def _shortest(pattern: Any) -> Any:
     """The shortest beginning of a pattern that gives all of it when repeated."""
     for size in range(1, len(pattern)):
@@ -194,7 +202,13 @@ def _agree(made: Architecture, text: Values) -> None:
             f"config.json: num_key_value_heads: must divide num_attention_heads ({made.attention_heads}), "
             f"found {made.kv_heads}"
         )
-    if not text.has("head_dim") and made.hidden_size % made.attention_heads and made.latent is None and made.attention_heads > 1 and not made.states:
+    if (
+        not text.has("head_dim")
+        and made.hidden_size % made.attention_heads
+        and made.latent is None
+        and made.attention_heads > 1
+        and not made.states
+    ):
         raise ConfigProblem(
             f"config.json: hidden_size: must be a multiple of num_attention_heads ({made.attention_heads}) where "
             f"head_dim is not given, found {made.hidden_size}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Final
 
 # Above every layer count, width and vocabulary that exists: what is larger is a mistake or an attack.
@@ -13,7 +14,7 @@ MOST_LAYERS: Final = 2000
 
 
 class ConfigProblem(ValueError):  # noqa: N818 (named by what is wrong, as the catalogue's errors are)
-    """A `config.json` lacks something, contradicts itself or is absurd; the message says which field and what would do."""
+    """A `config.json` lacks something, contradicts itself or is absurd; the message says which field and the rule."""
 
 
 class Values:
@@ -58,7 +59,7 @@ class Values:
         if name is None:
             return None
         found = self._found[name]
-        if isinstance(found, bool) or not isinstance(found, int | float) or found != found or found != int(found):
+        if isinstance(found, bool) or not isinstance(found, int | float) or not isfinite(found) or found != int(found):
             raise self.problem(name, "must be a whole number above zero")
         if not 0 < found <= largest:
             raise self.problem(name, f"must be above zero and at most {largest}")
