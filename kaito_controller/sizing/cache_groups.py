@@ -7,6 +7,7 @@ _get_kv_cache_groups_uniform_page_size, _get_kv_cache_bytes_per_block, for layou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Final
 
@@ -30,9 +31,14 @@ class CacheGroup:
 
     members: tuple[tuple[int, LayerCache], ...]
 
+    @cached_property
+    def kinds(self) -> tuple[LayerCache, ...]:
+        """The caches that differ."""
+        return tuple(dict.fromkeys(cache for _, cache in self.members))
+
     def blocks(self, tokens: int, rules: CacheRules) -> int:
         """Blocks that one request of `tokens` tokens takes."""
-        return max(blocks_of(cache, tokens, rules) for cache in {cache for _, cache in self.members})
+        return max(blocks_of(cache, tokens, rules) for cache in self.kinds)
 
     def block_bytes(self, first: int, last: int) -> int:
         """Bytes of one block, counting the layers from `first` up to before `last`."""

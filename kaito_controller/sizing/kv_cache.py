@@ -1,8 +1,8 @@
 """Blocks, tokens and the longest context of an engine's KV cache, as the engine itself finds them.
 
 After vLLM 0.32, v1/core/kv_cache_utils.py: get_kv_cache_configs, _estimate_max_model_len_from_groups,
-_max_memory_usage_bytes_from_groups, get_kv_cache_capacity. One block is never given out (the null block), so lengths are
-found against the memory without it, and the number of blocks counts it.
+_max_memory_usage_bytes_from_groups, get_kv_cache_capacity. One block is never given out (the null block), so lengths
+are found against the memory without it, and the number of blocks counts it.
 """
 
 from __future__ import annotations

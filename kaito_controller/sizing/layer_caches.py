@@ -41,8 +41,8 @@ class LayerCache:
     """One layer's cache: pages of `content_bytes`, each for `block_size` tokens, or for one request's state.
 
     Two layers with equal caches can share a block table. `shape` tells caches of equal size apart as the engine does
-    (heads and their widths); `padded_bytes` is the page where it is made larger than its content; `window` is the span of
-    a sliding window or a chunk in tokens, `states` the number of states that one request holds.
+    (heads and their widths); `padded_bytes` is the page where it is made larger than its content; `window` is the span
+    of a sliding window or a chunk in tokens, `states` the number of states that one request holds.
     """
 
     kind: CacheKind
@@ -102,7 +102,7 @@ def latent_shape(architecture: Architecture) -> LatentShape:
 
 
 def state_shape(architecture: Architecture, kind: Mixer) -> StateShape:
-    """The numbers of one kind of state; empty where none are known, so that the missing one is named by who needs it."""
+    """The numbers of one kind of state; empty where none are known, so that who needs one names it as missing."""
     return architecture.states.get(kind, StateShape())
 
 

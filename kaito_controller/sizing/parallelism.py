@@ -1,31 +1,117 @@
-"""Which ways of cutting a model the engine accepts."""
+"""Which ways of cutting a model the engine accepts.
+
+After vLLM 0.32: config/model.py (verify_with_parallel_config), layers/linear.py, vocab_parallel_embedding.py,
+mamba/mamba_mixer2.py, quantization/utils/fp8_utils.py and the models that refuse more.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import gcd
 from typing import Final
 
-from kaito_controller.catalog.architecture import Architecture
+from kaito_controller.catalog.architecture import Architecture, FeedForward, Mixer
+from kaito_controller.catalog.quantisation import Part, Quantisation
+from kaito_controller.sizing.layer_caches import attention_shape, state_shape
 
 # vLLM pads the vocabulary to a multiple of this and cuts the padded one (layers/vocab_parallel_embedding.py).
 VOCABULARY_PADDING: Final = 64
+_ATTENTION: Final = {Mixer.FULL, Mixer.SLIDING, Mixer.CHUNKED, Mixer.CROSS}
+# Whose code divides KV heads without keeping at least one on each rank (model_executor/models/gpt_oss.py).
+_NO_COPIES_OF_KV_HEADS: Final = {"GptOssForCausalLM"}
 
 
-def can_split(architecture: Architecture, ranks: int) -> bool:
-    """Whether the engine can cut every layer into `ranks` equal parts.
-
-    Attention heads, the MLP and the padded vocabulary must divide; KV heads must divide or be copied evenly (vLLM
-    refuses everything else).
-    """
-    vocabulary = -(-architecture.vocabulary_size // VOCABULARY_PADDING) * VOCABULARY_PADDING
-    return (
-        ranks > 0
-        and architecture.attention_heads % ranks == 0
-        and (architecture.intermediate_size or 0) % ranks == 0
-        and vocabulary % ranks == 0
-        and (architecture.kv_heads % ranks == 0 or ranks % architecture.kv_heads == 0)
+def tensor_sizes(
+    architecture: Architecture, gpus: int, *, packing: Quantisation | None = None, expert_parallel: bool = False
+) -> tuple[int, ...]:
+    """The numbers of ranks up to `gpus` that the engine accepts, the largest first; 1 always is."""
+    return tuple(
+        ranks
+        for ranks in range(gpus, 0, -1)
+        if ranks == 1 or not any(obstacles(architecture, ranks, packing=packing, expert_parallel=expert_parallel))
     )
 
 
-def tensor_parallel(architecture: Architecture, gpus: int) -> int:
-    """The largest number of a node's `gpus` over which the layers divide: 1 always works."""
-    return max(ranks for ranks in range(1, gpus + 1) if can_split(architecture, ranks))
+def obstacles(
+    architecture: Architecture, ranks: int, *, packing: Quantisation | None = None, expert_parallel: bool = False
+) -> Iterator[str]:
+    """What keeps the engine from cutting every layer into `ranks` parts, each as a few words."""
+    yield from _attention(architecture, ranks, packing)
+    yield from _states(architecture, ranks)
+    yield from _widths(architecture, ranks, packing, expert_parallel=expert_parallel)
+    padded = -(-architecture.vocabulary_size // VOCABULARY_PADDING) * VOCABULARY_PADDING
+    if padded % ranks:
+        yield f"the vocabulary of {padded} tokens does not divide by {ranks}"
+    if architecture.encoder is not None and architecture.encoder.attention_heads % ranks:
+        yield f"{architecture.encoder.attention_heads} heads of the encoder do not divide by {ranks}"
+
+
+def most_stages(architecture: Architecture) -> int:
+    """The most stages of a pipeline: one layer each; one stage where a layer needs another's cache or an encoder."""
+    if architecture.kv_shared_layers or architecture.encoder is not None:
+        return 1
+    return architecture.layers
+
+
+def _attention(architecture: Architecture, ranks: int, packing: Quantisation | None) -> Iterator[str]:
+    kinds = {part for parts in architecture.mixers for part in parts}
+    if kinds & {*_ATTENTION, Mixer.LATENT} and architecture.attention_heads % ranks:
+        yield f"{architecture.attention_heads} attention heads do not divide by {ranks}"
+    for kind in sorted(kinds & _ATTENTION):
+        shape = attention_shape(architecture, kind)
+        heads, kv_heads, width = shape.heads or 1, shape.kv_heads or 1, shape.head_dim or 1
+        copies = architecture.name not in _NO_COPIES_OF_KV_HEADS
+        if kv_heads % ranks and (ranks % kv_heads or not copies):
+            yield f"{kv_heads} KV heads neither divide by {ranks} nor can be copied evenly"
+        elif packing is not None and Part.ATTENTION not in packing.unpacked:
+            step = _step(packing)
+            if heads * width // ranks % step or max(1, kv_heads // ranks) * width % step:
+                yield f"packed attention comes in blocks of {step}, which {ranks} ranks would cut"
+
+
+def _states(architecture: Architecture, ranks: int) -> Iterator[str]:
+    for kind in sorted({part for parts in architecture.mixers for part in parts} - _ATTENTION):
+        if kind in {Mixer.LATENT, Mixer.NONE, Mixer.COMPRESSED}:
+            continue
+        shape = state_shape(architecture, kind)
+        for name in ("heads", "key_heads", "intermediate_size"):
+            number = getattr(shape, name)
+            if number is not None and number % ranks:
+                yield f"{number} {name.replace('_', ' ')} of {kind} layers do not divide by {ranks}"
+        if shape.groups is not None and shape.groups != 1 and shape.groups % ranks:
+            yield f"{shape.groups} groups of {kind} layers do not divide by {ranks}"
+
+
+def _widths(
+    architecture: Architecture, ranks: int, packing: Quantisation | None, *, expert_parallel: bool
+) -> Iterator[str]:
+    feeds = {part for parts in architecture.feed_forwards for part in parts}
+    if FeedForward.DENSE in feeds and architecture.intermediate_size is not None:
+        yield from _width("intermediate size", architecture.intermediate_size, ranks, packing, Part.DENSE)
+    experts = architecture.experts
+    if FeedForward.MOE not in feeds or experts is None:
+        return
+    if not expert_parallel:
+        yield from _width("experts' intermediate size", experts.intermediate_size, ranks, packing, Part.EXPERTS)
+    if experts.shared_intermediate_size:
+        width = experts.shared_intermediate_size
+        yield from _width("shared experts' intermediate size", width, ranks, packing, Part.SHARED_EXPERTS)
+
+
+def _width(name: str, width: int, ranks: int, packing: Quantisation | None, part: Part) -> Iterator[str]:
+    if width % ranks:
+        yield f"the {name} {width} does not divide by {ranks}"
+    elif packing is not None and part not in packing.unpacked and width // ranks % _step(packing):
+        yield f"the {name} {width} is packed in blocks of {_step(packing)}, which {ranks} ranks would cut"
+
+
+def _step(packing: Quantisation) -> int:
+    """Rows or columns that must stay together on a rank.
+
+    Kernels for mxfp4 pad what does not divide.
+    """
+    if packing.method == "mxfp4":
+        return 1
+    if packing.block is not None:
+        return packing.block[0] * packing.block[1] // gcd(*packing.block)
+    return packing.group_size or 1

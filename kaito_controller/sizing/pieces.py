@@ -22,7 +22,8 @@ class Cut(StrEnum):
     """How the engine spreads a matrix over tensor ranks.
 
     `whole` is copied to each rank, `ranks` divided evenly; `keys` is divided by KV heads, of which each rank holds at
-    least one; `experts` goes expert by expert with expert parallelism, and evenly without; `vocabulary` is padded first.
+    least one; `experts` goes expert by expert with expert parallelism, and evenly without; `vocabulary` is padded
+    first.
     """
 
     WHOLE = "whole"
@@ -147,7 +148,8 @@ def _need(architecture: Architecture, mixer: Mixer, name: str) -> int:
 def _mamba(architecture: Architecture, mixer: Mixer) -> Iterator[Piece]:
     hidden = architecture.hidden_size
     wide, size, kernel, rank = (
-        _need(architecture, mixer, name) for name in ("intermediate_size", "state_size", "conv_kernel", "time_step_rank")
+        _need(architecture, mixer, name)
+        for name in ("intermediate_size", "state_size", "conv_kernel", "time_step_rank")
     )
     numbers = 3 * hidden * wide + wide * (kernel + rank + 2 * size + rank + size + 2)
     yield Piece(part=Part.STATE, cut=Cut.RANKS, numbers=numbers)
@@ -159,9 +161,11 @@ def _mamba2(architecture: Architecture, mixer: Mixer) -> Iterator[Piece]:
         _need(architecture, mixer, name) for name in ("heads", "head_dim", "groups", "state_size", "conv_kernel")
     )
     inner = heads * width
-    convolved = inner + 2 * groups * size
-    numbers = hidden * (inner + convolved + heads) + convolved * (kernel + 1) + inner * hidden + inner + 3 * heads
+    numbers = hidden * (2 * inner + heads) + inner * (kernel + 1) + inner * hidden + inner + 3 * heads
     yield Piece(part=Part.STATE, cut=Cut.RANKS, numbers=numbers)
+    # What the heads of a group share: each rank has that of at least one group.
+    shared = 2 * groups * size * (hidden + kernel + 1)
+    yield Piece(part=Part.STATE, cut=Cut.KEYS, numbers=shared, units=groups)
 
 
 def _gated_delta(architecture: Architecture, mixer: Mixer) -> Iterator[Piece]:

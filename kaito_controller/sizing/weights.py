@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import frozen
 
-from kaito_controller.catalog.architecture import Architecture
+from kaito_controller.catalog.architecture import Architecture, Mixer
 from kaito_controller.catalog.model import DTYPE_BYTES, Preset
 from kaito_controller.catalog.quantisation import Part, Quantisation
 from kaito_controller.sizing.pieces import Cut, Piece, first_pieces, last_pieces, layer_pieces
@@ -38,26 +38,31 @@ class Ranks:
 class Weights:
     """Bytes of a model by how they are cut: sums over the first n layers, and what the first and the last stage hold.
 
-    `source` says where the sizes are from.
+    `tied` are output embeddings that only a stage without the input ones holds. With `everywhere`, every stage holds
+    both embeddings, as models with experts or states do in vLLM, apart from those with latent attention. `source` says
+    where the sizes are from.
     """
 
     layers: Mapping[_Key, Sequence[int]]
     first: Mapping[_Key, int]
     last: Mapping[_Key, int]
     tied: Mapping[_Key, int]
+    everywhere: bool
     source: str
 
     def on_rank(self, bounds: tuple[int, int], *, layers: int, ranks: Ranks) -> int:
         """Bytes on one GPU of the stage that holds the layers from the first bound up to before the second."""
         begin, end = bounds
         total = sum(_share(key, sums[end] - sums[begin], ranks) for key, sums in self.layers.items())
-        if begin == 0:
-            total += sum(_share(key, size, ranks) for key, size in self.first.items())
-        if end == layers:
-            total += sum(_share(key, size, ranks) for key, size in self.last.items())
-            if begin > 0:
-                total += sum(_share(key, size, ranks) for key, size in self.tied.items())
+        opens, closes = begin == 0, end == layers
+        total += sum(_share(key, size, ranks) for key, size in self.first.items() if opens or self._here(key))
+        total += sum(_share(key, size, ranks) for key, size in self.last.items() if closes or self._here(key))
+        if closes and not opens and not self.everywhere:
+            total += sum(_share(key, size, ranks) for key, size in self.tied.items())
         return total
+
+    def _here(self, key: _Key) -> bool:
+        return self.everywhere and key[0] is Cut.VOCABULARY
 
     @property
     def total(self) -> int:
@@ -93,7 +98,14 @@ def _counted(preset: Preset, dtype: str, quantisation: Quantisation | None) -> W
     if architecture.tied_embeddings:
         tied = {key: count for key, count in last.items() if key[0] is Cut.VOCABULARY}
         last = {key: count for key, count in last.items() if key not in tied}
-    weights = Weights(layers=_running(layers), first=first, last=last, tied=tied, source=_source(preset))
+    weights = Weights(
+        layers=_running(layers),
+        first=first,
+        last=last,
+        tied=tied,
+        everywhere=_everywhere(architecture),
+        source=_source(preset),
+    )
     beyond = _beyond(preset, weights, quantisation, dtype)
     if beyond > 0:
         first[Cut.WHOLE, 1] = first.get((Cut.WHOLE, 1), 0) + beyond
@@ -101,7 +113,7 @@ def _counted(preset: Preset, dtype: str, quantisation: Quantisation | None) -> W
 
 
 def _beyond(preset: Preset, weights: Weights, quantisation: Quantisation | None, dtype: str) -> int:
-    """Bytes of the checkpoint that the count does not explain: parts beside the language model, which no rank shares."""
+    """Bytes of the checkpoint that the count does not explain: parts beside the language model, on every rank."""
     if quantisation is not preset.quantisation:
         return 0
     stored = preset.weights_bytes
@@ -126,8 +138,14 @@ def _from_tensors(found: TensorPieces, architecture: Architecture, dtype: str) -
         first=size.sums(found.first),
         last=last,
         tied=tied,
+        everywhere=_everywhere(architecture),
         source="tensors of the checkpoint",
     )
+
+
+def _everywhere(architecture: Architecture) -> bool:
+    latent = any(Mixer.LATENT in parts for parts in architecture.mixers)
+    return (architecture.experts is not None or bool(architecture.states)) and not latent
 
 
 def _source(preset: Preset) -> str:
@@ -152,7 +170,8 @@ class _Sizes:
         packed = self.quantisation
         if packed is None or piece.part in packed.unpacked or piece.part not in _PACKED:
             return piece.numbers * DTYPE_BYTES[self.dtype]
-        return ceil(piece.numbers * Fraction(packed.bits_per_weight) / 8)
+        bits = packed.bits_of_part.get(piece.part, packed.bits_per_weight)
+        return ceil(piece.numbers * Fraction(bits) / 8)
 
 
 def _running(layers: Sequence[Mapping[_Key, int]]) -> dict[_Key, tuple[int, ...]]:
@@ -165,10 +184,10 @@ def _share(key: _Key, size: int, ranks: Ranks) -> int:
     if cut is Cut.WHOLE or size == 0:
         return size
     if cut is Cut.KEYS:
-        return ceil(Fraction(size * max(1, units // ranks.tensor), units))
+        return -(-size * max(1, units // ranks.tensor) // units)
     if cut is Cut.EXPERTS and ranks.experts > 1:
-        return ceil(Fraction(size * ceil(Fraction(units, ranks.experts)), units))
+        return -(-size * -(-units // ranks.experts) // units)
     if cut is Cut.VOCABULARY:
-        padded = ceil(Fraction(units, VOCABULARY_PADDING)) * VOCABULARY_PADDING
-        return ceil(Fraction(size * padded, units * ranks.tensor))
-    return ceil(Fraction(size, ranks.tensor))
+        padded = -(-units // VOCABULARY_PADDING) * VOCABULARY_PADDING
+        return -(-size * padded // (units * ranks.tensor))
+    return -(-size // ranks.tensor)

@@ -39,14 +39,13 @@ HUB_CASES = [
     for made in KINDS.values()
     if made.weights_folder is None and (Mixer.COMPRESSED,) not in made.architecture.mixers
 ]
-CASES = [(made.name, "Standard_NC24ads_A100_v4") for made in KINDS.values() if made.weights_folder is None]
-CASES = [(preset.name, "Standard_NC24ads_A100_v4") for preset in CATALOG.presets if preset.weights_folder is None]
 CASES = [
     *HUB_CASES,
     ("phi-3-mini-4k-instruct", "Standard_NC6s_v3"),
     ("llama-3.3-70b-instruct", "Standard_ND96isr_H100_v5"),
     *((preset.name, "Standard_NC6s_v3") for preset in CATALOG.presets if preset.weights_folder is not None),
 ]
+RUNTIMES = {"v100-16gb": "vllm-cuda-v100"}
 MODELS = {"StatefulSet": "V1StatefulSet", "Service": "V1Service"}
 
 
@@ -66,8 +65,8 @@ def workspace(preset: Preset, instance_type: str) -> Workspace:
 def manifests(preset: Preset, instance_type: str) -> list[Object]:
     """Every object that the Workspace wants, in the order in which they are written."""
     local = preset.weights_folder is not None
-    runtime = CATALOG.runtime("vllm-cpu-host" if local else "vllm-cuda")
     sku = CATALOG.sku(instance_type)
+    runtime = CATALOG.runtime("vllm-cpu-host" if local else RUNTIMES.get(sku.gpu.name, "vllm-cuda"))
     plan = plan_inference(preset, sku, runtime=runtime)
     assert isinstance(plan, InferencePlan), plan
     made = workspace(preset, instance_type)

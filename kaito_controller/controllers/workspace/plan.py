@@ -32,6 +32,10 @@ _MISFITS: Final[Mapping[Misfit, Reason]] = {
     Misfit.ACCELERATOR: Reason.RUNTIME_UNSUPPORTED,
     Misfit.NODE_COUNT: Reason.INVALID_SPEC,
     Misfit.WEIGHTS: Reason.RUNTIME_UNSUPPORTED,
+    Misfit.PRECISION: Reason.RUNTIME_UNSUPPORTED,
+    Misfit.PARALLELISM: Reason.CONFIG_INVALID,
+    Misfit.NUMBERS: Reason.MODEL_DOES_NOT_FIT,
+    Misfit.UNAVAILABLE: Reason.MODEL_DOES_NOT_FIT,
 }
 
 

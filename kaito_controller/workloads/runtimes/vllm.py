@@ -42,6 +42,8 @@ def arguments(
             contract.ARG_GPU_MEMORY_UTILIZATION: [f"{plan.gpu_memory_utilization:g}"],
             contract.ARG_TENSOR_PARALLEL_SIZE: [str(plan.tensor_parallel)],
         }
+        if plan.data_parallel > 1:
+            flags[contract.ARG_DATA_PARALLEL_SIZE] = [str(plan.data_parallel)]
     if plan.node_count > 1:
         flags |= _node_flags(workspace, plan)
     if workspace.inference is not None and workspace.inference.config:
@@ -90,8 +92,7 @@ def environment(
     values: dict[str, str] = fill(runtime.environment, parameters)
     if runtime.accelerator.device is EngineDevice.CPU:
         # GiB of host memory for the KV cache; vLLM takes it whole at start-up.
-        cache = next((entry.bytes for entry in plan.ledger if entry.entry == "KV cache"), 0)
-        values["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, ceil(cache / GIB)))
+        values["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, ceil(plan.request_bytes / GIB)))
     if preset.weights_folder is not None:
         values["HF_HUB_OFFLINE"] = "1"
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]

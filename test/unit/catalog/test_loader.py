@@ -78,7 +78,7 @@ def test_a_preset_and_an_instance_type_are_one_file_each(tmp_path: Path):
     )
 
     assert isinstance(plan, InferencePlan)
-    assert (plan.node_count, plan.tensor_parallel, plan.max_model_len) == (1, 2, 4096)
+    assert (plan.node_count, plan.data_parallel, plan.max_model_len) == (1, 2, 4096)
 
 
 @pytest.mark.parametrize(

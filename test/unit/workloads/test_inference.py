@@ -70,11 +70,12 @@ def test_the_same_plan_is_the_same_object(workspace: MakeWorkspace, serve: Serve
 
 
 def test_gpus_are_requested_as_planned(workspace: MakeWorkspace, serve: Serve):
-    """phi-4 uses two of eight GPUs, and asks for two."""
+    """phi-4 is cut over two of eight GPUs and copied four times, so that none idles."""
     made = serve(workspace("phi-4", resource={"instanceType": "Standard_ND96asr_A100_v4"}))
 
-    assert container_of(made)["resources"] == {"requests": {"nvidia.com/gpu": "2"}, "limits": {"nvidia.com/gpu": "2"}}
+    assert container_of(made)["resources"] == {"requests": {"nvidia.com/gpu": "8"}, "limits": {"nvidia.com/gpu": "8"}}
     assert argument(made, "--tensor-parallel-size") == "2"
+    assert argument(made, "--data-parallel-size") == "4"
 
 
 def test_ranks_on_several_nodes_know_where_to_meet(workspace: MakeWorkspace, serve: Serve):
@@ -106,7 +107,9 @@ def test_a_cpu_engine_spans_nodes_too(workspace: MakeWorkspace, serve: Serve):
 
 def test_float16_on_a_v100(workspace: MakeWorkspace, serve: Serve):
     """The tutorial's instance type gets the precision that its GPU has."""
-    assert argument(serve(workspace(resource={"instanceType": "Standard_NC6s_v3"})), "--dtype") == "float16"
+    made = serve(workspace(resource={"instanceType": "Standard_NC6s_v3"}), runtime="vllm-cuda-v100")
+
+    assert argument(made, "--dtype") == "float16"
 
 
 def test_probes_ask_the_server_s_health(workspace: MakeWorkspace, serve: Serve):
