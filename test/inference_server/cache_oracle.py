@@ -45,6 +45,7 @@ from vllm.v1.worker.gpu.attn_utils import get_kv_cache_spec
 def answer(case: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """What vLLM makes of one case: caches and parameters of each stage, and blocks, tokens and length by memory."""
     config = _engine_config(case, scratch)
+    block = config.cache_config.block_size
     stages, specs = [], []
     for rank in range(case["stages"]):
         found, parameters = _stage(config, rank, case)
@@ -55,6 +56,7 @@ def answer(case: dict[str, Any], scratch: Path) -> dict[str, Any]:
     return {
         "stages": stages,
         "limit": config.model_config.max_model_len,
+        "blockSize": block,
         "inFlightTokens": batched,
         "recurrentDtype": config.cache_config.mamba_ssm_cache_dtype,
         "prefixCaching": config.cache_config.mamba_cache_mode == "align",
@@ -68,15 +70,19 @@ def _engine_config(case: dict[str, Any], scratch: Path) -> VllmConfig:
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(case["config"]))
     arguments = EngineArgs(
-        model=str(folder), skip_tokenizer_init=True, load_format="dummy", enforce_eager=True, max_model_len=-1
+        model=str(folder),
+        skip_tokenizer_init=True,
+        load_format="dummy",
+        enforce_eager=True,
+        max_model_len=-1,
+        tensor_parallel_size=case["tensor"],
+        pipeline_parallel_size=case["stages"],
     )
     return arguments.create_engine_config(UsageContext.OPENAI_API_SERVER)
 
 
 def _stage(config: VllmConfig, rank: int, case: dict[str, Any]) -> tuple[dict[str, KVCacheSpec], int]:
     config.compilation_config.static_forward_context.clear()
-    config.parallel_config.tensor_parallel_size = case["tensor"]
-    config.parallel_config.pipeline_parallel_size = case["stages"]
     with set_current_vllm_config(config):
         destroy_model_parallel()
         config.parallel_config.tensor_parallel_size = config.parallel_config.pipeline_parallel_size = 1
@@ -112,7 +118,7 @@ def _fit(config: VllmConfig, specs: list[dict[str, KVCacheSpec]], available: int
 def main() -> None:
     """Answer every case of standard input."""
     cases = json.load(sys.stdin)
-    # vLLM looks at each class in a process of its own, to keep its own one free of CUDA; here that would only take time.
+    # vLLM looks at each class in a process of its own, to keep its own one free of CUDA; here it only takes time.
     registry._run_in_subprocess = lambda look: look()
     output, sys.stdout = sys.stdout, sys.stderr
     answers: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Configurations of tiny models, one for each way of attending: numbers only, so small that building one costs nothing."""
+"""Configurations of tiny models, one for each way of attending: numbers only, so small that one is built at once."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ CONFIGS: Final[dict[str, dict[str, Any]]] = {
     ),
     "short convolution": _config(
         "Lfm2ForCausalLM", "lfm2", conv_L_cache=3, conv_bias=False, conv_dim=128, conv_dim_out=128, norm_eps=1e-5,
-        block_dim=128, block_ff_dim=256, block_auto_adjust_ff_dim=False, block_multiple_of=32, block_ffn_dim_multiplier=1.0,
-        layer_types=["conv", "conv", "full_attention", "conv"], tie_word_embeddings=True,
+        block_dim=128, block_ff_dim=256, block_auto_adjust_ff_dim=False, block_multiple_of=32,
+        block_ffn_dim_multiplier=1.0, layer_types=["conv", "conv", "full_attention", "conv"], tie_word_embeddings=True,
     ),
     "layers that share": _config(
         "Gemma3nForCausalLM", "gemma3n_text", num_hidden_layers=6, num_kv_shared_layers=2, sliding_window=512,
@@ -111,6 +111,7 @@ CONFIGS: Final[dict[str, dict[str, Any]]] = {
         "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
         "encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "vocab_size": 512, "max_source_positions": 1500,
         "max_target_positions": 448, "num_mel_bins": 80, "torch_dtype": "bfloat16", "num_hidden_layers": 2,
-        "is_encoder_decoder": True, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 2,
+        "is_encoder_decoder": True, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3,
+        "decoder_start_token_id": 2,
     },
 }  # fmt: skip
