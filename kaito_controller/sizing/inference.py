@@ -99,10 +99,11 @@ def plan_on(
     most_nodes: int | None = None,
 ) -> InferencePlan | DoesNotFit:
     """The same for a model whose sizes may be known from other kinds of hardware, on at most `most_nodes` nodes."""
-    misfit = unsuitable(sizes.preset, sku, runtime, node_count) or too_long(sizes.preset, demand.flags)
+    flags = demand.flags
+    misfit = unsuitable(sizes.preset, sku, runtime, node_count, flags) or too_long(sizes.preset, flags)
     if misfit is not None:
         return misfit
-    demand = evolve(demand, flags=demand.flags.over(_own_flags(sizes.preset, runtime)))
+    demand = evolve(demand, flags=flags.over(_own_flags(sizes.preset, runtime)))
     try:
         precision = served_precision(sizes.preset, sku, runtime, demand.flags)
         search = Search(sizes=sizes, sku=sku, runtime=runtime, precision=precision, demand=demand)

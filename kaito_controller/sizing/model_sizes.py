@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from attrs import field, frozen
 
 from kaito_controller.catalog.model import Preset
 from kaito_controller.catalog.quantisation import Part, Quantisation
 from kaito_controller.sizing.cache_rules import CacheRules
 from kaito_controller.sizing.kv_cache import KVCache, kv_cache
-from kaito_controller.sizing.parallelism import tensor_sizes
+from kaito_controller.sizing.parallelism import stage_counts, tensor_sizes
 from kaito_controller.sizing.pieces import Cut
 from kaito_controller.sizing.weights import Weights, model_weights
 
@@ -53,6 +55,11 @@ class ModelSizes:
             architecture = self.preset.architecture
             self._tensors[key] = tensor_sizes(architecture, gpus, packing=packing, expert_parallel=expert_parallel)
         return self._tensors[key]
+
+    @cached_property
+    def stage_counts(self) -> tuple[int, ...]:
+        """The numbers of stages of a pipeline that the engine can run, the least first."""
+        return stage_counts(self.preset.architecture)
 
     def packed_expert_bytes(self, weights: Weights, packing: Quantisation | None, bounds: tuple[int, int]) -> int:
         """Bytes of a stage's experts where they are packed in mxfp4, whose kernels pad them; else 0."""

@@ -13,10 +13,12 @@ from typing import Final
 from kaito_controller.catalog.architecture import Architecture, FeedForward, Mixer
 from kaito_controller.catalog.quantisation import Part, Quantisation
 from kaito_controller.sizing.layer_caches import attention_shape, state_shape
+from kaito_controller.sizing.stages import stage_bounds
 
 # vLLM pads the vocabulary to a multiple of this and cuts the padded one (layers/vocab_parallel_embedding.py).
 VOCABULARY_PADDING: Final = 64
 _ATTENTION: Final = {Mixer.FULL, Mixer.SLIDING, Mixer.CHUNKED, Mixer.CROSS}
+_ATTENDING: Final = {*_ATTENTION, Mixer.LATENT}
 # Whose code divides KV heads without keeping at least one on each rank (model_executor/models/gpt_oss.py).
 _NO_COPIES_OF_KV_HEADS: Final = {"GptOssForCausalLM"}
 
@@ -46,16 +48,25 @@ def obstacles(
         yield f"{architecture.encoder.attention_heads} heads of the encoder do not divide by {ranks}"
 
 
-def most_stages(architecture: Architecture) -> int:
-    """The most stages of a pipeline: one layer each; one stage where a layer needs another's cache or an encoder."""
+def stage_counts(architecture: Architecture) -> tuple[int, ...]:
+    """The numbers of stages of a pipeline that the engine can run.
+
+    One where a layer needs another's cache or an encoder. Else each stage needs a layer, and one that attends if any
+    does: the engine divides by the bytes of a stage's blocks, and aligns the pages of states to those of attention.
+    """
     if architecture.kv_shared_layers or architecture.encoder is not None:
-        return 1
-    return architecture.layers
+        return (1,)
+    attends = [bool(_ATTENDING & set(parts)) for parts in architecture.layer_mixers]
+    counts = range(1, architecture.layers + 1)
+    if not any(attends):
+        return tuple(counts)
+    bounds = {stages: stage_bounds(architecture.layers, stages) for stages in counts}
+    return tuple(stages for stages in counts if all(any(attends[first:last]) for first, last in bounds[stages]))
 
 
 def _attention(architecture: Architecture, ranks: int, packing: Quantisation | None) -> Iterator[str]:
     kinds = {part for parts in architecture.mixers for part in parts}
-    if kinds & {*_ATTENTION, Mixer.LATENT} and architecture.attention_heads % ranks:
+    if kinds & _ATTENDING and architecture.attention_heads % ranks:
         yield f"{architecture.attention_heads} attention heads do not divide by {ranks}"
     for kind in sorted(kinds & _ATTENTION):
         shape = attention_shape(architecture, kind)

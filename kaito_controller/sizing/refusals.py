@@ -7,11 +7,13 @@ from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
 from kaito_controller.sizing.fit import Fit, gib
 from kaito_controller.sizing.flags import EngineFlags
 from kaito_controller.sizing.misfit import DoesNotFit, Misfit
-from kaito_controller.sizing.parallelism import most_stages
+from kaito_controller.sizing.parallelism import stage_counts
 from kaito_controller.sizing.usable_memory import seen_memory
 
 
-def unsuitable(preset: Preset, sku: SKU, runtime: Runtime, node_count: int | None) -> DoesNotFit | None:
+def unsuitable(
+    preset: Preset, sku: SKU, runtime: Runtime, node_count: int | None, flags: EngineFlags
+) -> DoesNotFit | None:
     """Why a runtime cannot serve a model on an instance type whatever its memory; None where it can."""
     accelerator = runtime.accelerator
     if sku.resource != accelerator.resource:
@@ -30,7 +32,7 @@ def unsuitable(preset: Preset, sku: SKU, runtime: Runtime, node_count: int | Non
             "choose another preset, or run the operator with a runtime that does"
         )
         return DoesNotFit(reason=Misfit.WEIGHTS, message=message)
-    message = _bad_node_count(preset, sku, runtime, node_count)
+    message = _bad_nodes(preset, sku, runtime, node_count, flags.pipeline_parallel_size)
     return DoesNotFit(reason=Misfit.NODE_COUNT, message=message) if message else None
 
 
@@ -46,23 +48,42 @@ def _not_contained(sku: SKU, runtime: Runtime) -> str:
     )
 
 
-def _bad_node_count(preset: Preset, sku: SKU, runtime: Runtime, node_count: int | None) -> str:
-    if node_count is None or node_count == 1:
+def _bad_nodes(preset: Preset, sku: SKU, runtime: Runtime, count: int | None, stages: int | None) -> str:
+    """Why a model cannot have so many nodes, each of which is one stage of a pipeline."""
+    counted = count is not None and count > 1
+    if counted and stages is not None and stages != count:
+        return (
+            f"resource.count is {count} and pipeline-parallel-size {stages}, and each node is one stage: give the same "
+            "number, or leave pipeline-parallel-size out"
+        )
+    if counted:
+        return _bad_stages(preset, sku, runtime, count or 1, "resource.count")
+    return _bad_stages(preset, sku, runtime, stages, "pipeline-parallel-size") if stages is not None else ""
+
+
+def _bad_stages(preset: Preset, sku: SKU, runtime: Runtime, count: int, name: str) -> str:
+    if count == 1:
         return ""
     if not runtime.multi_node:
-        return f"resource.count is {node_count}, and runtime {runtime.name} serves a model on one node: leave it out"
+        return f"{name} is {count}, and runtime {runtime.name} serves a model on one node: leave it out"
     if sku.partition is not None:
-        return f"resource.count is {node_count}, and a model on a slice of a GPU does not span nodes: leave it out"
-    architecture = preset.architecture
-    if node_count > architecture.layers:
+        return f"{name} is {count}, and a model on a slice of a GPU does not span nodes: leave it out"
+    layers, counts = preset.architecture.layers, stage_counts(preset.architecture)
+    if counts == (1,):
         return (
-            f"resource.count is {node_count}, and {preset.name} has {architecture.layers} layers, at least one a node: "
-            f"give at most {architecture.layers}, or leave it out"
+            f"{name} is {count}, and the layers of {preset.name} cannot be told apart into stages, since they share "
+            "caches or an encoder, or few of them attend: leave it out"
         )
-    if node_count > most_stages(architecture):
+    if count > layers:
         return (
-            f"resource.count is {node_count}, and the layers of {preset.name} share caches or an encoder, so it is not "
-            "cut into stages: leave it out"
+            f"{name} is {count}, and {preset.name} has {layers} layers, at least one a node: give at most "
+            f"{counts[-1]}, or leave it out"
+        )
+    if count not in counts:
+        nearest = max(one for one in counts if one < count)
+        return (
+            f"{name} is {count}, and with so many some node would get no layer of {preset.name} that attends: give "
+            f"{nearest}, or leave it out"
         )
     return ""
 

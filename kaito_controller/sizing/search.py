@@ -12,7 +12,7 @@ from kaito_controller.catalog.model import Runtime
 from kaito_controller.sizing.fit import Demand, Fit, fit_of, least_stages, short_of
 from kaito_controller.sizing.misfit import DoesNotFit, Misfit
 from kaito_controller.sizing.model_sizes import ModelSizes
-from kaito_controller.sizing.parallelism import most_stages, obstacles
+from kaito_controller.sizing.parallelism import obstacles
 from kaito_controller.sizing.precision import Precision
 from kaito_controller.sizing.refusals import too_large
 from kaito_controller.sizing.split import Split
@@ -43,12 +43,13 @@ class Search:
         if isinstance(tensors, DoesNotFit):
             return tensors
         asked = node_count if node_count is not None and node_count > 1 else self.demand.flags.pipeline_parallel_size
-        most = self._most(most_nodes)
+        counts = self._counts(most_nodes)
         first = least_stages(self.sizes, self.sku, tensors[0], precision=self.precision, demand=self.demand)
-        found = self._first((asked,) if asked is not None else range(min(most, first), most + 1), tensors)
+        enough = [count for count in counts if count >= first] or counts[-1:]
+        found = self._first((asked,) if asked is not None else enough, tensors)
         if found is not None:
             return found
-        more = self._first(range(max(first, asked + 1), most + 1), tensors) if asked is not None else None
+        more = self._first([count for count in enough if count > asked], tensors) if asked is not None else None
         tried = list(self._tried(asked or 1, tensors))
         if not tried:
             return self._no_room()
@@ -81,10 +82,12 @@ class Search:
         for split in self._splits(nodes, tensors):
             yield fit_of(self.sizes, self.sku, self.runtime, split, precision=self.precision, demand=self.demand)
 
-    def _most(self, most_nodes: int | None) -> int:
-        spans = self.runtime.multi_node and self.sku.partition is None
-        most = most_stages(self.sizes.preset.architecture) if spans else 1
-        return min(most, most_nodes or most)
+    def _counts(self, most_nodes: int | None) -> tuple[int, ...]:
+        """The numbers of nodes to try, the least first."""
+        if not self.runtime.multi_node or self.sku.partition is not None:
+            return (1,)
+        counts = self.sizes.stage_counts
+        return tuple(count for count in counts if count <= (most_nodes or counts[-1]))
 
     def _tensors(self) -> tuple[int, ...] | DoesNotFit:
         """The numbers of tensor ranks to try: the one asked for, or all that the engine accepts."""

@@ -22,7 +22,7 @@ from kaito_controller.sizing.engine import engine_on
 from kaito_controller.sizing.flags import EngineFlags
 from kaito_controller.sizing.kv_cache import kv_cache
 from kaito_controller.sizing.layer_caches import layer_caches
-from kaito_controller.sizing.parallelism import most_stages, obstacles
+from kaito_controller.sizing.parallelism import obstacles, stage_counts
 from kaito_controller.sizing.precision import served_precision
 from kaito_controller.sizing.split import Split
 from kaito_controller.sizing.stages import stage_bounds
@@ -33,10 +33,8 @@ SCRIPT = Path(__file__).with_name("cache_oracle.py")
 MIB = 1024**2
 # Enough for a short context, for a long one, and for more than the model can use.
 AVAILABLE = (3 * MIB, 40 * MIB, 400 * MIB)
-# Ranks of a tensor and stages of a pipeline. Models whose stages have layers of one kind only are not cut into stages:
-# vLLM would not align the caches of such a stage with those of another.
+# Ranks of a tensor and stages of a pipeline.
 SPLITS = ((1, 1), (2, 1), (4, 1), (1, 2))
-UNCUT = {"layers of one part", "first state space", "gated delta", "short convolution"}
 # Whisper's convolutions and biases and what Gemma-3n has of its own are not counted; a checkpoint's size tells them.
 ROUGH = {"encoder and decoder": 0.3, "layers that share": 0.06}
 # vLLM builds this one, and then has a key head for half of the ranks.
@@ -63,7 +61,7 @@ CASES = [
     (name, tensor, stages)
     for name in CONFIGS
     for tensor, stages in SPLITS
-    if stages == 1 or (name not in UNCUT and most_stages(model_of(name).architecture) > 1)
+    if stages in stage_counts(model_of(name).architecture)
     if not any(obstacles(model_of(name).architecture, tensor))
 ]
 REFUSED = [

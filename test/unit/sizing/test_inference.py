@@ -349,8 +349,9 @@ def test_tensor_parallelism_divides_the_heads(preset: Preset, sku: SKU):
     plan = plan_inference(preset, sku, runtime=CUDA)
 
     assume(isinstance(plan, InferencePlan))
-    ranks = plan.tensor_parallel
-    assert ranks == 1 or not any(obstacles(preset.architecture, ranks, packing=preset.quantisation))
+    ranks, packing = plan.tensor_parallel, preset.quantisation
+    found = obstacles(preset.architecture, ranks, packing=packing, expert_parallel=plan.expert_parallel)
+    assert ranks == 1 or not any(found)
     assert plan.tensor_parallel * plan.data_parallel <= sku.gpu_count
     assert 1 <= plan.pipeline_parallel == plan.node_count <= preset.architecture.layers
 
