@@ -68,24 +68,24 @@ def _bad_stages(preset: Preset, sku: SKU, runtime: Runtime, count: int, name: st
         return f"{name} is {count}, and runtime {runtime.name} serves a model on one node: leave it out"
     if sku.partition is not None:
         return f"{name} is {count}, and a model on a slice of a GPU does not span nodes: leave it out"
+    return _uncut(preset, count, name)
+
+
+def _uncut(preset: Preset, count: int, name: str) -> str:
     layers, counts = preset.architecture.layers, stage_counts(preset.architecture)
+    if count in counts:
+        return ""
     if counts == (1,):
         return (
             f"{name} is {count}, and the layers of {preset.name} cannot be told apart into stages, since they share "
             "caches or an encoder, or few of them attend: leave it out"
         )
     if count > layers:
-        return (
-            f"{name} is {count}, and {preset.name} has {layers} layers, at least one a node: give at most "
-            f"{counts[-1]}, or leave it out"
-        )
-    if count not in counts:
-        nearest = max(one for one in counts if one < count)
-        return (
-            f"{name} is {count}, and with so many some node would get no layer of {preset.name} that attends: give "
-            f"{nearest}, or leave it out"
-        )
-    return ""
+        rule = f"{preset.name} has {layers} layers, at least one a node: give at most {counts[-1]}"
+        return f"{name} is {count}, and {rule}, or leave it out"
+    nearest = max(one for one in counts if one < count)
+    rule = f"with so many some node would get no layer of {preset.name} that attends: give {nearest}"
+    return f"{name} is {count}, and {rule}, or leave it out"
 
 
 def too_long(preset: Preset, flags: EngineFlags) -> DoesNotFit | None:

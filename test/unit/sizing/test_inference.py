@@ -310,6 +310,11 @@ def test_a_model_of_no_hub_needs_a_runtime_that_reads_a_folder():
     [
         ({"runtime": ALONE, "node_count": 2}, "runtime alone serves a model on one node"),
         ({"node_count": 33}, "phi-2 has 32 layers, at least one a node: give at most 32"),
+        ({"flags": EngineFlags(pipeline_parallel_size=40)}, "pipeline-parallel-size is 40, and phi-2 has 32 layers"),
+        (
+            {"node_count": 2, "flags": EngineFlags(pipeline_parallel_size=4)},
+            "resource.count is 2 and pipeline-parallel-size 4, and each node is one stage: give the same number",
+        ),
     ],
 )
 def test_a_count_that_cannot_be_is_refused(options: dict[str, object], part: str):
@@ -318,6 +323,16 @@ def test_a_count_that_cannot_be_is_refused(options: dict[str, object], part: str
 
     assert misfit.reason == Misfit.NODE_COUNT
     assert part in misfit.message
+
+
+def test_every_node_keeps_a_layer_that_attends():
+    """Eleven stages of Nemotron's 108 layers would leave one without attention, whose cache has blocks of no bytes."""
+    preset, sku = CATALOG.preset("nvidia-nemotron-3-ultra-550b-a55b-nvfp4"), CATALOG.sku("Standard_NC24ads_A100_v4")
+    misfit = plan_inference(preset, sku, runtime=CUDA, node_count=11)
+
+    assert isinstance(misfit, DoesNotFit)
+    assert "some node would get no layer of" in misfit.message
+    assert "give 10, or leave it out" in misfit.message
 
 
 @settings(deadline=None)
