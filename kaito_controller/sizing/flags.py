@@ -85,8 +85,7 @@ def read_flags(section: Mapping[str, Any]) -> EngineFlags:
 
 
 def _length(found: Mapping[str, Any]) -> int | None:
-    value = found.get("max_model_len")
-    return 0 if value in {"auto", -1, "-1"} and not isinstance(value, bool) else _number(found, "max_model_len")
+    return 0 if found.get("max_model_len") in ("auto", -1, "-1") else _number(found, "max_model_len")
 
 
 def _caching(found: Mapping[str, Any]) -> bool | None:

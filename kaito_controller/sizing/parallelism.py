@@ -7,6 +7,7 @@ mamba/mamba_mixer2.py, quantization/utils/fp8_utils.py and the models that refus
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from math import gcd
 from typing import Final
 
@@ -56,12 +57,12 @@ def stage_counts(architecture: Architecture) -> tuple[int, ...]:
     """
     if architecture.kv_shared_layers or architecture.encoder is not None:
         return (1,)
-    attends = [bool(_ATTENDING & set(parts)) for parts in architecture.layer_mixers]
     counts = range(1, architecture.layers + 1)
-    if not any(attends):
+    attend = [0, *accumulate(bool(_ATTENDING & set(parts)) for parts in architecture.layer_mixers)]
+    if not attend[-1]:
         return tuple(counts)
     bounds = {stages: stage_bounds(architecture.layers, stages) for stages in counts}
-    return tuple(stages for stages in counts if all(any(attends[first:last]) for first, last in bounds[stages]))
+    return tuple(stages for stages in counts if all(attend[last] > attend[first] for first, last in bounds[stages]))
 
 
 def _attention(architecture: Architecture, ranks: int, packing: Quantisation | None) -> Iterator[str]:

@@ -62,11 +62,13 @@ def plan_values(plan: InferencePlan) -> dict[str, Any]:
 
 def _candidate(candidate: Candidate, arguments: Callable[[Candidate, InferencePlan], Sequence[str]]) -> dict[str, Any]:
     plan = candidate.outcome
-    values = plan_values(plan) if isinstance(plan, InferencePlan) else _NO_PLAN
+    values = dict(plan_values(plan)) if isinstance(plan, InferencePlan) else dict(_NO_PLAN)
+    ledger = values.pop("ledger")
     return {
         "instanceType": candidate.sku.name,
         **values,
         "args": list(arguments(candidate, plan)) if isinstance(plan, InferencePlan) else [],
+        "ledger": ledger,
         "fits": candidate.fits,
         "reason": candidate.reason,
         "price": _price(candidate.price),

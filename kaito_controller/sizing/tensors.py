@@ -26,6 +26,7 @@ _UNREAD: Final = re.compile(r"rotary_emb\.inv_freq|masked_bias|attn\.bias$|\.num
 _EMBEDDINGS: Final = re.compile(r"embed_tokens(?!_per_layer)|word_embeddings|\bwte\b|embed_in\b|tok_embeddings")
 _LAYER_EMBEDDINGS: Final = re.compile(r"embed_tokens_per_layer")
 _HEAD: Final = re.compile(r"lm_head|embed_out|^output\.|output_layer")
+_LAST_NORM: Final = re.compile(r"(?:^|\.)(?:final_)?(?:norm|norm_f|layernorm|layer_norm|ln_f)\.")
 _WHOLE: Final = re.compile(
     r"norm|q_a_proj|kv_a_proj|\bindexer\b|(?:mlp|moe|feed_forward|block_sparse_moe)\.gate\.|router|shared_expert_gate"
     r"|e_score_correction|per_layer|[fg]_a_proj|fc[12]_latent"
@@ -62,6 +63,8 @@ def tensor_pieces(tensors: Sequence[Tensor], architecture: Architecture) -> Tens
             last.append(_piece(tensor, Cut.VOCABULARY, units=tensor.shape[0] if tensor.shape else 1))
         elif _EMBEDDINGS.search(tensor.name) or _LAYER_EMBEDDINGS.search(tensor.name):
             first.append(_piece(tensor, Cut.VOCABULARY, units=tensor.shape[0] if tensor.shape else 1))
+        elif _LAST_NORM.search(tensor.name):
+            last.append(_piece(tensor, Cut.WHOLE))
         else:
             first.append(_piece(tensor, Cut.WHOLE))
     return TensorPieces(layers=tuple(tuple(layer) for layer in layers), first=tuple(first), last=tuple(last))

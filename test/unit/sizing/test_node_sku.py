@@ -61,3 +61,35 @@ def test_a_node_that_says_too_little_is_an_error(labels: dict[str, str], found: 
         node_sku(labels, CATALOG)
 
     assert found in str(caught.value)
+
+
+def test_a_known_product_brings_what_labels_do_not_say():
+    """The share of an A10 that the engine gets, and what a process sees of its memory."""
+    labels = {**DISCOVERED, "nvidia.com/gpu.product": "NVIDIA-A10", "nvidia.com/gpu.memory": "23028"}
+    sku = node_sku(labels, CATALOG)
+
+    assert sku.gpu_memory_utilization == 0.82
+    assert sku.gpu.driver_memory_bytes == 23028 * 1024**2
+
+
+def test_a_known_name_with_other_memory_is_another_gpu():
+    """What the labels say wins where the catalogue's number is a different card's."""
+    labels = {**DISCOVERED, "nvidia.com/gpu.product": "NVIDIA-A10", "nvidia.com/gpu.memory": "40960"}
+    sku = node_sku(labels, CATALOG)
+
+    assert (sku.gpu_memory_bytes, sku.gpu_memory_utilization) == (40 * 1024**3, None)
+
+
+def test_slices_are_counted_as_the_node_offers_them():
+    """With the single strategy of MIG the product has the profile at its end, and memory is the slice's."""
+    labels = {
+        **DISCOVERED,
+        "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb",
+        "nvidia.com/gpu.count": "7",
+        "nvidia.com/gpu.memory": "9728",
+    }
+    sku = node_sku(labels, CATALOG)
+
+    assert sku.partition is not None
+    assert (sku.gpu_count, sku.gpu_memory_bytes, sku.partition.profile) == (7, 9728 * 1024**2, "1g.10gb")
+    assert sku.partition.resource == "nvidia.com/gpu"
