@@ -150,7 +150,7 @@ def prices_of(file: str, text: str) -> tuple[Price, ...]:
     Raises:
         CatalogError: the text is wrong; the message names file, line and field.
     """
-    return tuple(read_prices(_document(file, text)))
+    return tuple(read_prices(document_of(file, text)))
 
 
 def _gpu_names(gpu: GPU) -> tuple[str, ...]:
@@ -184,10 +184,15 @@ def _documents(root: Traversable, folder: str) -> Iterator[tuple[str, Fields]]:
     for entry in sorted(directory.iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".yaml"):
             file = f"{folder}/{entry.name}"
-            yield file, _document(file, entry.read_text(encoding="utf-8"))
+            yield file, document_of(file, entry.read_text(encoding="utf-8"))
 
 
-def _document(file: str, text: str) -> Fields:
+def document_of(file: str, text: str) -> Fields:
+    """The one mapping that a text is.
+
+    Raises:
+        CatalogError: it is none; the message names the file and, where it can, the line.
+    """
     try:
         node = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
