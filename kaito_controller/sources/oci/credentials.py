@@ -1,0 +1,73 @@
+"""Who we are to a registry, from the JSON that docker login writes and that pull Secrets hold. No helper is run."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from attrs import field, frozen
+
+from kaito_controller.sources.errors import SourceError, Trouble, malformed
+from kaito_controller.sources.json_text import decode_object
+from kaito_controller.sources.oci.reference import DOCKER_HUB
+
+LIMIT_BYTES: Final = 2**20
+"""What a Secret can hold."""
+DOCKER_HUB_KEYS: Final = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")
+
+
+@frozen
+class Credentials:
+    """Basic credentials of registries, by host."""
+
+    _authorizations: Mapping[str, str] = field(factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, raw: bytes, *, what: str = "docker config") -> Self:
+        """Read a config.json of Docker, or the `.dockerconfigjson` of a Secret.
+
+        Raises:
+            SourceError: it is none; the message repeats nothing of it.
+        """
+        if len(raw) > LIMIT_BYTES:
+            raise malformed(f"{what}: a docker config has at most {LIMIT_BYTES} bytes; found more")
+        try:
+            auths = decode_object(raw, what=what).get("auths", {})
+        except SourceError:
+            # The reason may repeat a part of it, and any part may be the secret.
+            raise malformed(f"{what}: must be the JSON that docker login writes") from None
+        if not isinstance(auths, dict) or not all(isinstance(entry, dict) for entry in auths.values()):
+            raise malformed(f"{what}: auths must be an object with an entry for each registry")
+        found = ((_host(key), _authorization(entry, f"{what}: auths of a registry")) for key, entry in auths.items())
+        return cls({host: authorization for host, authorization in found if authorization})
+
+    def basic(self, registry: str) -> str:
+        """The Authorization header for a registry; empty when it has no entry."""
+        keys = (registry, *DOCKER_HUB_KEYS) if registry == DOCKER_HUB else (registry,)
+        return next((self._authorizations[_host(key)] for key in keys if _host(key) in self._authorizations), "")
+
+
+def _host(key: str) -> str:
+    return key.lower().removeprefix("https://").removeprefix("http://").partition("/")[0]
+
+
+def _authorization(entry: Mapping[str, Any], what: str) -> str:
+    """`Basic ...` of an entry; empty when it has nothing but names of helpers."""
+    pair = entry.get("auth")
+    if not pair and entry.get("username"):
+        text = f"{entry['username']}:{entry.get('password') or ''}"
+        pair = base64.b64encode(text.encode()).decode()
+    if not pair:
+        if entry.get("identitytoken"):
+            rule = "a user and a password (auth) are used, an identity token (identitytoken) is not"
+            raise SourceError(Trouble.UNSUPPORTED, f"{what}: {rule}: make a pull token of the registry")
+        return ""
+    try:
+        decoded = base64.b64decode(pair if isinstance(pair, str) else "", validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    if b":" not in decoded:
+        raise malformed(f"{what}: auth must be USER:PASSWORD in base64")
+    return f"Basic {pair}"
