@@ -1,0 +1,142 @@
+"""A Workspace's own token: read where a Role allows it, and else the Role that would."""
+
+from __future__ import annotations
+
+import base64
+from random import Random
+from typing import Any
+
+import pytest
+from attrs import frozen
+from ruamel.yaml import YAML
+
+from kaito_controller.kube.metadata import Object
+from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.clock import RealClock
+from kaito_controller.machinery.errors import ApiConnectionError, ApiError
+from kaito_controller.sources.errors import SourceError, Trouble
+from kaito_controller.sources.http import AioWeb
+from kaito_controller.sources.hub import HubSettings
+from kaito_controller.sources.model_reader import ModelKey, ModelReader
+from kaito_controller.sources.resolver import Failed, Found, Pending, Resolver
+from kaito_controller.sources.secret_access import ServiceAccount, TokenSecrets, permission, permission_objects
+from kaito_controller.testing.loopback import listening
+from kaito_controller.testing.sources.checkpoints import TINY_BYTES, tiny_model
+from kaito_controller.testing.sources.hub import FakeHub
+
+OPERATOR = ServiceAccount(name="kaito-controller", namespace="kaito-system")
+
+
+@frozen
+class OneSecret:
+    """An API server with one answer."""
+
+    answer: Object | Exception
+
+    async def request(self, method: str, path: str, **_: Any) -> Object:
+        assert (method, path) == ("GET", "/api/v1/namespaces/team/secrets/hub")
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def secrets(answer: Object | Exception) -> TokenSecrets:
+    return TokenSecrets(client=Client(OneSecret(answer)), operator=OPERATOR)  # type: ignore[arg-type]
+
+
+def secret_of(token: bytes, key: str = "HF_TOKEN") -> Object:
+    return {"data": {key: base64.b64encode(token).decode()}}
+
+
+async def refusal(answer: Object | Exception) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        await secrets(answer).token("team", "hub")
+    return caught.value
+
+
+async def test_a_token_is_read_from_its_key():
+    """As kubectl create secret writes it, or with a line's end."""
+    assert (await secrets(secret_of(b"hf_good\n")).token("team", "hub")).value == "hf_good"
+
+
+async def test_without_a_role_the_role_to_create_is_told():
+    """For that one Secret, that one verb and the operator alone."""
+    error = await refusal(ApiError(403, "Forbidden", "secrets is forbidden"))
+    assert error.trouble is Trouble.DENIED
+    said, _, manifest = str(error).partition("\n")
+    assert said == "Secret team/hub: no Role lets the operator read it. Create this one:"
+    role, binding = YAML(typ="safe", pure=True).load_all(manifest)
+    assert (role, binding) == permission_objects("team", "hub", OPERATOR)
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == "team"
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["hub"], "verbs": ["get"]}]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "kaito-controller", "namespace": "kaito-system"}]
+    assert len(str(error)) < 1024
+
+
+@pytest.mark.parametrize("name", ["true", "no", "1e3", "0x1", "null", "123", "a.b", "y", "on"])
+def test_the_role_s_text_keeps_names_that_yaml_takes_for_something_else(name: str):
+    """A Secret may be called so."""
+    objects = YAML(typ="safe", pure=True).load_all(permission(name, name, ServiceAccount(name=name, namespace=name)))
+    assert tuple(objects) == permission_objects(name, name, ServiceAccount(name=name, namespace=name))
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble", "why"),
+    [
+        (ApiError(404, "NotFound"), Trouble.MISSING, "does not exist; create it with the hub's token in HF_TOKEN"),
+        (ApiError(429, "TooManyRequests", retry_after_s=3), Trouble.BUSY, "answers 429"),
+        (ApiConnectionError("refused"), Trouble.UNREACHABLE, "does not answer (refused)"),
+        (secret_of(b"hf_secret", "token"), Trouble.MISSING, "must have a key HF_TOKEN"),
+        ({}, Trouble.MISSING, "must have a key HF_TOKEN"),
+        (secret_of(b"hf_secret\nX-Evil: 1"), Trouble.MALFORMED, "visible ASCII"),
+        (secret_of("h\u00e9_secret".encode()), Trouble.MALFORMED, "must be a token in base64"),
+        ({"data": {"HF_TOKEN": "hf_secret!"}}, Trouble.MALFORMED, "must be a token in base64"),
+        (secret_of(b""), Trouble.MALFORMED, "visible ASCII"),
+    ],
+)
+async def test_secrets_that_do_not_do_are_told(answer: Object | Exception, trouble: Trouble, why: str):
+    """Never with what is in them."""
+    error = await refusal(answer)
+    assert error.trouble is trouble
+    assert why in str(error)
+    assert "secret" not in str(error)
+
+
+async def test_what_one_namespace_s_token_opens_is_not_another_namespace_s():
+    """A gated model is found with the token, and stays closed to who has none."""
+    hub = FakeHub(models={"org/name": tiny_model()}, gated={"org/name"})
+    async with listening(hub.answer) as url, AioWeb() as http:
+        reader = ModelReader(web=http, secrets=secrets(secret_of(b"hf_good")), hub=HubSettings(endpoint=url))
+        with_token = ModelKey(reference="org/name", namespace="team", secret="hub")
+        without = ModelKey(reference="org/name")
+        assert (await reader.read(with_token)).weight_bytes == TINY_BYTES
+        with pytest.raises(SourceError, match="is gated"):
+            await reader.read(without)
+
+
+async def test_the_operator_reads_no_folder_of_its_own_machine():
+    """A Workspace's author must not learn what is on it."""
+    async with AioWeb() as http:
+        reader = ModelReader(web=http, secrets=secrets({}))
+        with pytest.raises(SourceError, match="reads no folder of its own machine"):
+            await reader.read(ModelKey(reference="/etc"))
+
+
+async def test_a_model_is_resolved_beside_the_reconcile_that_asks():
+    """All parts together: pending, woken, found; and a failure with its sentence."""
+    hub = FakeHub(models={"org/name": tiny_model()})
+    woken: list[str] = []
+    async with listening(hub.answer) as url, AioWeb() as http:
+        reader = ModelReader(web=http, secrets=secrets({}), hub=HubSettings(endpoint=url))
+        answers = Resolver(read=reader.read, wake=woken.append, clock=RealClock(), rng=Random(1))
+        keys = [ModelKey(reference=name) for name in ("org/name", "org/absent")]
+        assert [answers.lookup(key, "team/ws") for key in keys] == [Pending(), Pending()]
+        while len(woken) < 2:
+            await RealClock().sleep(0)
+        found, lost = (answers.lookup(key, "team/ws") for key in keys)
+        await answers.close()
+    assert isinstance(found, Found)
+    assert found.value.weight_bytes == TINY_BYTES
+    assert isinstance(lost, Failed)
+    assert "has no model org/absent" in lost.message
