@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from attrs import frozen
@@ -32,13 +33,38 @@ DTYPE_BITS: Final[Mapping[str, int]] = {
     "U64": 64,
 }
 """Bits of one element. Source: huggingface/safetensors, `Dtype::bitsize` in safetensors/src/tensor.rs, v0.8.0."""
+EXPERT: Final = re.compile(r"(?<=experts\.)\d+(?=\.)")
+"""An expert's number in a tensor's name, as Hugging Face's and Mistral's formats have it."""
 
 
 @frozen(kw_only=True)
 class Tensor:
-    """A name, the dtype and shape it is stored in (dtype as safetensors spells it), and the bytes it takes there."""
+    """A name, the dtype and shape it is stored in (dtype as safetensors spells it), and the bytes it takes there.
+
+    With `count` above 1 it stands for that many experts of one layer, whose tensors are alike: the name has * for their
+    numbers, and the other values are those of each.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     bytes: int
+    count: int = 1
+
+    @property
+    def total_bytes(self) -> int:
+        """The bytes of all that it stands for."""
+        return self.bytes * self.count
+
+
+def grouped(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors with those of a layer's experts counted instead of listed: some hundreds instead of 400,000."""
+    found: dict[tuple[str, str, tuple[int, ...]], tuple[int, int]] = {}
+    for tensor in tensors:
+        key = (EXPERT.sub("*", tensor.name), tensor.dtype, tensor.shape)
+        _, count = found.get(key, (0, 0))
+        found[key] = (tensor.bytes, count + tensor.count)
+    return tuple(
+        Tensor(name=name, dtype=dtype, shape=shape, bytes=size, count=count)
+        for (name, dtype, shape), (size, count) in found.items()
+    )

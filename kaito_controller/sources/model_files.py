@@ -59,7 +59,7 @@ class ModelFiles:
         quantisation: hf_quant_config.json, where config.json has no quantization_config.
         weights_format: how the weight files are named.
         weight_files: their names.
-        tensors: those of all weight files, each once.
+        tensors: those of all weight files, each once; alike experts of a layer are counted, not listed.
         unsized: why there are none; empty when there are.
     """
 
@@ -78,7 +78,7 @@ class ModelFiles:
     @property
     def weight_bytes(self) -> int:
         """The size of all tensors; 0 when it is not known."""
-        return sum(tensor.bytes for tensor in self.tensors)
+        return sum(tensor.total_bytes for tensor in self.tensors)
 
 
 def weights_format(names: Collection[str]) -> WeightsFormat:

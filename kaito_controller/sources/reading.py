@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from attrs import define, field
 
-from kaito_controller.catalog.tensor import Tensor
+from kaito_controller.catalog.tensor import Tensor, grouped
 from kaito_controller.sources.errors import SourceError, Trouble, too_large
 from kaito_controller.sources.files import Files
 from kaito_controller.sources.json_text import decode_object
@@ -43,8 +44,12 @@ FIRST_BYTES: Final = 128 * 2**10
 SHARDS: Final = 1000
 """The largest published model has 163."""
 TENSORS: Final = 500_000
-"""The most that a published model has, 384 quantised experts in each of 60 layers, is some 210,000."""
-HEADERS_BYTES: Final = 128 * 2**20
+"""The most that a published model has, 512 experts of 12 packed tensors in each of 60 layers, is some 370,000."""
+HEADERS_BYTES: Final = 64 * 2**20
+DECODING: Final = threading.Lock()
+"""A header of 16 MiB that somebody made to do harm takes 400 MiB while it is decoded: one at a time."""
+IN_A_THREAD_BYTES: Final = 2**15
+"""From here on decoding takes milliseconds, for which the operator's other work is not held up."""
 AT_ONCE: Final = 8
 """Headers read at a time."""
 
@@ -113,7 +118,8 @@ class _Reader:
         name = INDEXES[chosen]
         if name not in self.files.sizes:
             return None
-        return parse_index(await self._whole(name, INDEX_LIMIT_BYTES), what=self._called(name))
+        raw = await self._whole(name, INDEX_LIMIT_BYTES)
+        return await _aside(len(raw), lambda: parse_index(raw, what=self._called(name)))
 
     async def tensors(self, shards: Sequence[str]) -> tuple[Tensor, ...]:
         """Those of all files. One that several files hold is in memory once, in its larger form."""
@@ -127,7 +133,7 @@ class _Reader:
                     found[tensor.name] = tensor
             if len(found) > TENSORS:
                 raise too_large(f"{self.what}: up to {TENSORS} tensors are read; found more")
-        return tuple(found.values())
+        return grouped(found.values())
 
     async def _header(self, name: str) -> tuple[Tensor, ...]:
         size, what = self.files.sizes[name], self._called(name)
@@ -143,7 +149,8 @@ class _Reader:
         if len(header) < length:
             raise SourceError(Trouble.UNREACHABLE, f"{what}: its header has {length} bytes; only {len(header)} came")
         self._digests[name] = hashlib.sha256(header).hexdigest()
-        return parse_header(header, what=what, data_bytes=size - LENGTH_BYTES - length).tensors
+        data_bytes = size - LENGTH_BYTES - length
+        return (await _aside(length, lambda: parse_header(header, what=what, data_bytes=data_bytes))).tensors
 
     async def _whole(self, name: str, limit_bytes: int) -> bytes:
         size = self.files.sizes[name]
@@ -156,6 +163,18 @@ class _Reader:
 
     def _called(self, name: str) -> str:
         return f"{self.what}, {name}"
+
+
+async def _aside(size: int, work: Callable[[], A]) -> A:
+    """What a piece of work comes to, done in a thread when its input is large."""
+    if size < IN_A_THREAD_BYTES:
+        return work()
+
+    def alone() -> A:
+        with DECODING:
+            return work()
+
+    return await asyncio.to_thread(alone)
 
 
 async def each(items: Iterable[A], work: Callable[[A], Awaitable[B]], at_once: int = AT_ONCE) -> list[B]:

@@ -192,3 +192,15 @@ async def test_the_revision_of_a_folder_follows_its_headers(tmp_path: Path):
     other = await read(write(tmp_path / "c", tiny_model() | {"config.json": b"{}"}))
     assert one.revision.startswith("sha256:")
     assert one.revision == same.revision != other.revision
+
+
+async def test_thousands_of_experts_are_counted(tmp_path: Path):
+    """A reconcile keeps what was read of a model: a few lines of it, not hundred thousands."""
+    names = [f"model.layers.{layer}.mlp.experts.{number}.up_proj.weight" for layer in (0, 1) for number in range(900)]
+    experts = dict.fromkeys(names, ("U8", (4,)))
+    model = await read(write(tmp_path, {"config.json": CONFIG, "model.safetensors": safetensors(experts)}))
+    assert [(tensor.name, tensor.count) for tensor in model.tensors] == [
+        ("model.layers.0.mlp.experts.*.up_proj.weight", 900),
+        ("model.layers.1.mlp.experts.*.up_proj.weight", 900),
+    ]
+    assert model.weight_bytes == 2 * 900 * 4
