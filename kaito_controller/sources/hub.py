@@ -79,10 +79,9 @@ class HubSettings:
             SourceError: one of them cannot be used.
         """
         endpoint = environment.get("HF_ENDPOINT", "").strip().rstrip("/") or ENDPOINT
-        try:
-            origin(endpoint)
-        except ValueError:
-            raise malformed(f"HF_ENDPOINT: must be the address of a hub, such as {ENDPOINT}; found another") from None
+        if not _is_address(endpoint):
+            # It is not repeated: somebody may have written a password into it.
+            raise malformed(f"HF_ENDPOINT: must be the address of a hub, such as {ENDPOINT}, without user or query")
         text = environment.get("HF_TOKEN", "")
         return cls(endpoint=endpoint, token=Token.parse(text, what="HF_TOKEN") if text.strip() else None)
 
@@ -206,6 +205,14 @@ def _by_status(status: int, what: str, model: str, host: str, *, known: bool) ->
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return malformed(f"{what}: the file must be as long as the list of files says; {host} has less of it")
     return malformed(f"{what}: {host} must answer as a hub does; it answers {status}: is HF_ENDPOINT a hub?")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        origin(url)
+    except ValueError:
+        return False
+    return all("!" <= character <= "~" and character not in "@?#\\" for character in url)
 
 
 def _entries(raw: bytes, what: str) -> dict[str, int]:

@@ -10,6 +10,7 @@ from kaito_controller.sources.errors import SourceError, Trouble
 from kaito_controller.sources.hub import HubSettings
 from kaito_controller.sources.model_files import ModelFiles
 from kaito_controller.sources.oci.credentials import Credentials
+from kaito_controller.sources.oci.reference import OciReference
 from kaito_controller.sources.reference import Models, parse_reference
 from kaito_controller.sources.secret_access import TokenSecrets
 from kaito_controller.sources.web import Web
@@ -32,13 +33,15 @@ class ModelKey:
 class ModelReader:
     """Reads models for the Workspaces of a cluster.
 
-    `hub` and `registries` are the operator's own: what they open, every Workspace may see.
+    `hub` and `registries` are the operator's own: what they open, every Workspace may see. `allowed_registries` are the
+    only hosts that are asked for artifacts; any is when there are none.
     """
 
     web: Web
     secrets: TokenSecrets
     hub: HubSettings = field(factory=HubSettings)
     registries: Credentials = field(factory=Credentials)
+    allowed_registries: tuple[str, ...] = ()
 
     async def read(self, key: ModelKey) -> ModelFiles:
         """What a model's files say.
@@ -50,7 +53,15 @@ class ModelReader:
         if isinstance(reference, Path):
             rule = "must be on a hub or in a registry: the operator reads no folder of its own machine for a Workspace"
             raise SourceError(Trouble.UNSUPPORTED, f"{shown(key.reference)}: {rule}")
+        if isinstance(reference, OciReference):
+            self._refuse_unknown(reference)
         hub = self.hub
         if key.secret:
             hub = evolve(hub, token=await self.secrets.token(key.namespace, key.secret))
         return await Models(web=self.web, hub=hub, registries=self.registries).read(reference)
+
+    def _refuse_unknown(self, reference: OciReference) -> None:
+        allowed = self.allowed_registries
+        if allowed and reference.registry not in allowed:
+            rule = f"the operator asks {', '.join(allowed)} only"
+            raise SourceError(Trouble.DENIED, f"{reference}: {rule}; found {reference.registry}")

@@ -22,6 +22,7 @@ from kaito_controller.sources.oci.reference import OciReference
 from kaito_controller.sources.token import Token
 from kaito_controller.sources.web import Answer, Ask, Span, Web, host_of, origin, refuse_open_secret
 
+CLUSTER_ENDS: Final = (".local", ".internal", ".svc")
 TOKEN_LIMIT_BYTES: Final = 2**16
 PARAMETER: Final = re.compile(r'([A-Za-z_]{1,32})="([^"]{0,2048})"')
 
@@ -85,6 +86,9 @@ class Registry:
             raise malformed(f"{what}: {self.reference.registry} must say where tokens are given (realm)") from None
         if scheme == "http" and self.reference.endpoint.startswith("https:"):
             raise malformed(f"{what}: {self.reference.registry} must give tokens over HTTPS; it names an HTTP address")
+        if not is_neighbour(host_of(realm), host_of(self.reference.endpoint)):
+            rule = f"{self.reference.registry} must give its tokens itself, or its own domain must"
+            raise SourceError(Trouble.DENIED, f"{what}: {rule}; it names {host_of(realm)}")
         if basic:
             refuse_open_secret(what, realm)
         query = {"service": parameters.get("service", ""), "scope": f"repository:{self.reference.repository}:pull"}
@@ -112,3 +116,17 @@ class Registry:
         if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return malformed(f"{what}: a layer must be as long as its manifest says; {host} has less of it")
         return malformed(f"{what}: {host} must answer as a registry does; it answers {status}")
+
+
+def is_neighbour(one: str, other: str) -> bool:
+    """Whether two hosts are of one public domain, or the same but for the port.
+
+    What a token's giver answers is sent on to the registry. So a registry must not make us ask a service of somebody
+    else, such as one in our own cluster, and hand over its answer.
+    """
+    one, other = (re.sub(r":\d+$", "", host).rstrip(".").lower() for host in (one, other))
+    if one == other:
+        return True
+    is_private = one.endswith(CLUSTER_ENDS) or re.fullmatch(r"[0-9.:]+", one) is not None
+    ends = [host.split(".")[-2:] for host in (one, other)]
+    return not is_private and len(ends[0]) > 1 and ends[0] == ends[1]

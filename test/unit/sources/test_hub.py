@@ -251,7 +251,13 @@ def test_the_environment_names_hub_and_token():
 
 
 @pytest.mark.parametrize(
-    "environment", [{"HF_ENDPOINT": "mirror"}, {"HF_TOKEN": "a b"}, {"HF_TOKEN": "a\r\nX-Evil: 1"}]
+    "environment",
+    [
+        {"HF_ENDPOINT": "mirror"},
+        {"HF_ENDPOINT": "https://me:Evil@mirror.example"},
+        {"HF_TOKEN": "a b"},
+        {"HF_TOKEN": "a\r\nX-Evil: 1"},
+    ],
 )
 def test_an_environment_that_cannot_be_used_is_told(environment: dict[str, str]):
     """Without repeating what may be a secret."""

@@ -17,6 +17,7 @@ from kaito_controller.sources.http import AioWeb
 from kaito_controller.sources.model_files import ModelFiles
 from kaito_controller.sources.oci.credentials import Credentials
 from kaito_controller.sources.oci.reference import OciReference
+from kaito_controller.sources.oci.registry import is_neighbour
 from kaito_controller.sources.reference import Models, parse_reference
 from kaito_controller.testing.loopback import listening
 from kaito_controller.testing.sources.checkpoints import TINY_BYTES, safetensors, tiny_model
@@ -326,7 +327,8 @@ def challenge(header: str) -> Callable[[web.Request], Any]:
         ("Negotiate", "give a docker config"),
         ("Bearer", "must say where tokens are given"),
         ('Bearer realm="file:///etc/passwd"', "must say where tokens are given"),
-        ('Bearer realm="http://169.254.169.254/"', "own link: none is asked"),
+        ('Bearer realm="http://169.254.169.254/"', "must give its tokens itself"),
+        ('Bearer realm="http://vault.team.svc.cluster.local/v1/secret"', "must give its tokens itself"),
     ],
 )
 async def test_strange_questions_of_who_we_are_are_refused(header: str, why: str):
@@ -334,3 +336,21 @@ async def test_strange_questions_of_who_we_are_are_refused(header: str, why: str
     async with listening(challenge(header)) as url, AioWeb() as http:
         with pytest.raises(SourceError, match=why):
             await Models(web=http).read(OciReference.parse(f"oci://{url.removeprefix('http://')}/m:v"))
+
+
+@pytest.mark.parametrize(
+    ("realm", "registry", "is_one"),
+    [
+        ("auth.docker.io", "registry-1.docker.io", True),
+        ("gitlab.com", "registry.gitlab.com:443", True),
+        ("127.0.0.1:5001", "127.0.0.1:5000", True),
+        ("registry.team.svc.cluster.local:5001", "registry.team.svc.cluster.local", True),
+        ("vault.team.svc.cluster.local", "registry.team.svc.cluster.local", False),
+        ("10.0.1.1", "10.1.1.1", False),
+        ("vault", "registry", False),
+        ("example.com", "evil.com", False),
+    ],
+)
+def test_tokens_are_given_by_a_registry_or_its_domain(realm: str, registry: str, is_one: bool):
+    """Its answer goes to the registry: it must not be another service's."""
+    assert is_neighbour(realm, registry) is is_one

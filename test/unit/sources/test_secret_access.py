@@ -123,6 +123,14 @@ async def test_the_operator_reads_no_folder_of_its_own_machine():
             await reader.read(ModelKey(reference="/etc"))
 
 
+async def test_an_operator_may_be_told_which_registries_it_asks():
+    """A Workspace's author chooses what is asked: somebody else's network, if nobody limits it."""
+    async with AioWeb() as http:
+        reader = ModelReader(web=http, secrets=secrets({}), allowed_registries=("ghcr.io",))
+        with pytest.raises(SourceError, match=r"the operator asks ghcr\.io only; found r:5000"):
+            await reader.read(ModelKey(reference="oci://r:5000/m:v"))
+
+
 async def test_a_model_is_resolved_beside_the_reconcile_that_asks():
     """All parts together: pending, woken, found; and a failure with its sentence."""
     hub = FakeHub(models={"org/name": tiny_model()})
