@@ -15,7 +15,7 @@ from attrs import frozen
 
 from kaito_controller.kube.core import SECRETS
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.sources.errors import SourceError, Trouble, malformed
 from kaito_controller.sources.token import Token

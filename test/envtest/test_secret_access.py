@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.transport import AioTransport
 from kaito_controller.sources.errors import SourceError, Trouble
 from kaito_controller.sources.secret_access import ServiceAccount, TokenSecrets

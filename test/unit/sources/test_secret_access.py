@@ -11,7 +11,7 @@ from attrs import frozen
 from ruamel.yaml import YAML
 
 from kaito_controller.kube.metadata import Object
-from kaito_controller.machinery.client import Client
+from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import RealClock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.sources.errors import SourceError, Trouble
