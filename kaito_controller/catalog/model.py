@@ -11,7 +11,7 @@ from attrs import field, frozen
 from kaito_controller.catalog.architecture import Architecture
 from kaito_controller.catalog.hardware import ComputeCapability
 from kaito_controller.catalog.quantisation import Quantisation
-from kaito_controller.catalog.tensors import Tensor
+from kaito_controller.catalog.tensor import Tensor
 
 # Bytes of one number in each precision a checkpoint of the catalogue is stored or served in.
 DTYPE_BYTES: Final[Mapping[str, int]] = {"float32": 4, "bfloat16": 2, "float16": 2}

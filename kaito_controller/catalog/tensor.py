@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Final
 
 from attrs import frozen
@@ -50,6 +51,11 @@ class Tensor:
     shape: tuple[int, ...]
     bytes: int
     count: int = 1
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers one of them holds, as packed."""
+        return prod(self.shape)
 
     @property
     def total_bytes(self) -> int:

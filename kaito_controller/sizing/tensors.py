@@ -14,7 +14,7 @@ from attrs import frozen
 
 from kaito_controller.catalog.architecture import Architecture
 from kaito_controller.catalog.quantisation import Part
-from kaito_controller.catalog.tensors import Tensor
+from kaito_controller.catalog.tensor import Tensor
 from kaito_controller.sizing.pieces import Cut, Piece
 
 _LAYER: Final = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d+)\.(.*)$")
@@ -51,7 +51,7 @@ def tensor_pieces(tensors: Sequence[Tensor], architecture: Architecture) -> Tens
     layers: list[list[Piece]] = [[] for _ in range(architecture.layers)]
     first: list[Piece] = []
     last: list[Piece] = []
-    for tensor in {tensor.name: tensor for tensor in tensors}.values():
+    for tensor in {(tensor.name, tensor.dtype, tensor.shape): tensor for tensor in tensors}.values():
         if _DRAFTS.search(tensor.name) or _UNREAD.search(tensor.name):
             continue
         if _OTHER_INPUTS.search(tensor.name):
@@ -106,5 +106,5 @@ def _fused(tensor: Tensor, architecture: Architecture) -> list[Piece]:
 def _piece(tensor: Tensor, cut: Cut, *, units: int = 1, part: Part = Part.DENSE) -> Piece:
     """Plain numbers are loaded in the precision that is served; packed ones, and their scales, as they are."""
     scale = "scale" in tensor.name.rpartition(".")[2]
-    own = None if tensor.dtype in _PLAIN and not scale else tensor.bytes
-    return Piece(part=part, cut=cut, numbers=tensor.numbers, units=max(1, units), bytes=own)
+    own = None if tensor.dtype in _PLAIN and not scale else tensor.total_bytes
+    return Piece(part=part, cut=cut, numbers=tensor.numbers * tensor.count, units=max(1, units), bytes=own)

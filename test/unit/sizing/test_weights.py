@@ -13,7 +13,7 @@ from kaito_controller.catalog.architecture import Architecture, Experts, FeedFor
 from kaito_controller.catalog.loader import load
 from kaito_controller.catalog.model import Preset
 from kaito_controller.catalog.quantisation import Part, Quantisation
-from kaito_controller.catalog.tensors import Tensor
+from kaito_controller.catalog.tensor import Tensor
 from kaito_controller.sizing.missing import MissingNumber
 from kaito_controller.sizing.stages import stage_bounds
 from kaito_controller.sizing.weights import Ranks, model_weights
