@@ -35,9 +35,7 @@ class PlanStatus:
     revision: str = field(default="", metadata=schema("The revision whose numbers were used.", max_length=128))
     instance_type: str = field(default="", metadata=schema("Of the nodes.", max_length=253))
     nodes: int = field(default=0, metadata=schema("How many.", format="int32", minimum=0))
-    tensor_parallel: int = field(
-        default=0, metadata=schema("GPUs that share each layer.", format="int32", minimum=0)
-    )
+    tensor_parallel: int = field(default=0, metadata=schema("GPUs that share each layer.", format="int32", minimum=0))
     pipeline_parallel: int = field(
         default=0, metadata=schema("Stages of layers, one a node.", format="int32", minimum=0)
     )
@@ -45,9 +43,7 @@ class PlanStatus:
         default=0, metadata=schema("Whole copies of the model in one engine.", format="int32", minimum=0)
     )
     dtype: str = field(default="", metadata=schema("The precision that is computed in.", max_length=32))
-    max_model_len: int = field(
-        default=0, metadata=schema("The longest request, in tokens.", format="int64", minimum=0)
-    )
+    max_model_len: int = field(default=0, metadata=schema("The longest request, in tokens.", format="int64", minimum=0))
     kv_tokens: int = field(
         default=0, metadata=schema("Tokens that the KV cache of one engine holds.", format="int64", minimum=0)
     )

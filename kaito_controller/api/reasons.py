@@ -46,6 +46,34 @@ class Reason(StrEnum):
         "Use one of the nearest names in the message; kubectl kaito presets lists all.",
         True,
     )
+    MODEL_LOOKUP = (
+        "ModelLookup",
+        "The model's own files are being read.",
+        "The model is not in the catalogue, so its hub or registry is asked what it needs.",
+        "Nothing to do; it takes seconds.",
+        True,
+    )
+    MODEL_ACCESS_DENIED = (
+        "ModelAccessDenied",
+        "The model's hub, its registry or a Secret may not be read.",
+        "The model is gated or private, the token is wrong, or no Role lets the operator read the Secret with it.",
+        "Do what the message says: accept the licence, correct the token, or create the Role that it prints.",
+        True,
+    )
+    MODEL_UNREACHABLE = (
+        "ModelUnreachable",
+        "The model's hub or registry does not answer.",
+        "It is down, busy, or the operator's network does not lead there.",
+        "It is tried again. If it does not pass, let the operator reach it, or use a model of the catalogue.",
+        True,
+    )
+    MODEL_UNUSABLE = (
+        "ModelUnusable",
+        "There is no such model, or its files cannot be used.",
+        "The name is wrong, the files are no model that the engine serves, or a number in them is missing or absurd.",
+        "Correct inference.preset.name, or have the model's owner correct the file that the message names.",
+        True,
+    )
     UNKNOWN_INSTANCE_TYPE = (
         "UnknownInstanceType",
         "The catalogue has no instance type of that name.",

@@ -12,6 +12,7 @@ from typing import Any
 from attrs import field, frozen
 
 from kaito_controller.api import workspace_rules as cel
+from kaito_controller.api.plan import PlanStatus
 from kaito_controller.kube.conditions import Condition
 from kaito_controller.kube.declaration import rules, schema
 from kaito_controller.kube.object_meta import ObjectMeta
@@ -115,7 +116,8 @@ class PresetSpec:
 
     name: str = field(
         metadata=schema(
-            "Name of a model of the catalogue: short, such as `phi-4-mini-instruct`, or as `organisation/model`.",
+            "Name of a model of the catalogue, such as `phi-4-mini-instruct`; or any model of the hub as"
+            " `organisation/model`, with `@revision` if it must be that one.",
             max_length=256,
             rules=cel.PRESET_NAME,
         )
@@ -300,6 +302,9 @@ class WorkspaceStatus:
     target_node_count: int = field(
         default=0,
         metadata=schema("Number of nodes that the plan needs.", format="int32", minimum=0),
+    )
+    plan: PlanStatus | None = field(
+        default=None, metadata=schema("What hardware the model needs, and why, as `kubectl kaito plan` explains it.")
     )
     performance: PerformanceStatus = field(
         factory=PerformanceStatus, metadata=schema("What the model server can do, as measured.")

@@ -166,8 +166,10 @@ PARTITION = (
 
 PRESET_NAME = (
     CelRule(
-        "self.matches('^[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?(/[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?)?$')",
-        "name: is the name of a model, or organisation/model; use letters, digits, '-', '_', '.' and one '/'",
+        "self.matches('^([A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?(/[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?"
+        "(@[A-Za-z0-9][-A-Za-z0-9._]*)?)?)$')",
+        "name: is the name of a model, or organisation/model with or without @revision; use letters, digits, '-', '_',"
+        " '.' and one '/'",
         "self",
     ),
 )

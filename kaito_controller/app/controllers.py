@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from types import MappingProxyType
 from typing import Final
 
 from attrs import frozen
 
+from kaito_controller.app.models import ModelLookups
 from kaito_controller.app.options import NodeProvisioner, Options, OptionsError
+from kaito_controller.catalog.hardware import Price
 from kaito_controller.catalog.loader import Catalog, UnknownRuntime
+from kaito_controller.catalog.model import EngineDevice, Runtime
 from kaito_controller.controllers.nodeclaim import controller as nodeclaim
 from kaito_controller.controllers.workspace import controller as workspace
 from kaito_controller.controllers.workspace.plan import Settings
@@ -19,10 +24,13 @@ from kaito_controller.machinery.backoff import ItemBackoff
 from kaito_controller.machinery.cache.cache import Cache
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
+from kaito_controller.machinery.controller.feed import TaskFeed
 from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.machinery.manager.parts import Runnable
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.providers.protocol import KAITO_NODE_CLASS, CloudProvider
+from kaito_controller.sources.errors import SourceError
+from kaito_controller.sources.prices import PriceFile
 from kaito_controller.workloads.runtimes.parameters import RuntimeParameterError, resolve_parameters
 
 WORKSPACE_WORKERS: Final = 8
@@ -65,6 +73,8 @@ def settings(options: Options, catalog: Catalog, provider: CloudProvider | None)
     node_class = provider.node_classes[0] if provider is not None else KAITO_NODE_CLASS
     return Settings(
         runtime=runtime,
+        alternatives=_alternatives(runtime, catalog),
+        prices=_prices(options),
         provisions=options.node_provisioner is not NodeProvisioner.BYO,
         node_class_group=node_class.group,
         node_class_kind=node_class.kind,
@@ -73,8 +83,35 @@ def settings(options: Options, catalog: Catalog, provider: CloudProvider | None)
     )
 
 
+def _alternatives(runtime: Runtime, catalog: Catalog) -> tuple[Runtime, ...]:
+    """The runtimes of the same kind that hold programs for other GPUs and need nothing that nobody gave."""
+    device = runtime.accelerator.device
+    return tuple(
+        one
+        for one in catalog.runtimes
+        if one is not runtime
+        and device is EngineDevice.CUDA is one.accelerator.device
+        and all(parameter.default is not None for parameter in one.parameters)
+    )
+
+
+def _prices(options: Options) -> tuple[Price, ...]:
+    if options.prices is None:
+        return ()
+    try:
+        return tuple(PriceFile(options.prices).all())
+    except SourceError as error:
+        raise OptionsError(f"--prices: {error}") from error
+
+
 def _workspace(parts: Parts) -> Sequence[Runnable]:
     chosen = settings(parts.options, parts.catalog, parts.provider)
+    lookups = ModelLookups(
+        client=parts.client,
+        clock=parts.clock,
+        rng=Random(),  # noqa: S311 - spreads retries, guards nothing
+        environment=os.environ,
+    )
     reconciler = workspace.WorkspaceController(
         client=parts.client,
         cache=parts.cache,
@@ -82,8 +119,10 @@ def _workspace(parts: Parts) -> Sequence[Runnable]:
         clock=parts.clock,
         catalog=parts.catalog,
         settings=chosen,
+        models=lookups,
     )
-    controller = watches(reconciler.views, provisions=chosen.provisions).build(
+    wanted = watches(reconciler.views, provisions=chosen.provisions).watches(TaskFeed("models", lookups.feed))
+    controller = wanted.build(
         reconciler,
         parts.cache,
         parts.clock,
@@ -91,7 +130,7 @@ def _workspace(parts: Parts) -> Sequence[Runnable]:
         workers=WORKSPACE_WORKERS,
         rate_limiter=ItemBackoff(cap_s=SLOWEST_RETRY_S),
     )
-    return (controller,)
+    return (lookups, controller)
 
 
 def _nodeclaim(parts: Parts) -> Sequence[Runnable]:

@@ -81,6 +81,7 @@ class Options:
     node_image_family: str = "ubuntu"
     runtime: str = "vllm-cuda"
     runtime_parameters: Mapping[str, str] = field(factory=dict)
+    prices: Path | None = None
     local_cluster: Path | None = None
     local_max_nodes: int | None = None
     log_format: str = "json"
@@ -128,6 +129,7 @@ def parse(arguments: Sequence[str], *, prog: str = "kaito-controller run") -> Op
         ),
         runtime=parsed.inference_runtime,
         runtime_parameters=_pairs("--runtime-parameter", parsed.runtime_parameter),
+        prices=parsed.prices,
         local_cluster=parsed.local_cluster,
         local_max_nodes=parsed.local_max_nodes,
         log_format=_choice("--log-format", parsed.log_format, LOG_FORMATS),
@@ -231,6 +233,7 @@ def _add_workspace_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--runtime-parameter", action="append", default=[], metavar="KEY=VALUE", help="what the runtime asks for"
     )
+    made.add_argument("--prices", type=Path, metavar="FILE", help="what nodes cost an hour, for status.plan.price")
 
 
 def _provisioner(found: str | None) -> NodeProvisioner:

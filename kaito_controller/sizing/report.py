@@ -71,7 +71,7 @@ def _candidate(candidate: Candidate, arguments: Callable[[Candidate, InferencePl
         "ledger": ledger,
         "fits": candidate.fits,
         "reason": candidate.reason,
-        "price": _price(candidate.price),
+        "price": price_values(candidate.price),
     }
 
 
@@ -87,7 +87,8 @@ _NO_PLAN: Final[Mapping[str, Any]] = {
 }
 
 
-def _price(price: Price | None) -> dict[str, Any] | None:
+def price_values(price: Price | None) -> dict[str, Any] | None:
+    """What a node costs an hour, by the same names."""
     if price is None:
         return None
     return {"perHour": price.per_hour, "currency": price.currency, "source": price.source, "date": price.date}

@@ -13,6 +13,7 @@ from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.controllers.workspace import events, status
+from kaito_controller.controllers.workspace.model import ModelLookup, Models, key_of
 from kaito_controller.controllers.workspace.plan import Plan, Settings, plan_workspace
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.steps.inference import InferenceStep
@@ -80,6 +81,7 @@ class WorkspaceController:
         clock: Clock,
         catalog: Catalog,
         settings: Settings,
+        models: Models | None = None,
     ) -> None:
         self.views = Views(cache, provisions=settings.provisions)
         self._client = client
@@ -87,6 +89,7 @@ class WorkspaceController:
         self._clock = clock
         self._catalog = catalog
         self._settings = settings
+        self._models = models
         self._writer = Writer(client, cache)
         self._termination = Termination(self._writer, client, clock)
         self._node_claims = NodeClaimsStep(self._writer, cache, clock)
@@ -107,7 +110,7 @@ class WorkspaceController:
             return Result.done()
         if metadata.is_deleting(snapshot.raw):
             return await self._terminate(snapshot)
-        snapshot = evolve(snapshot, config=await self._config(snapshot))
+        snapshot = evolve(snapshot, config=await self._config(snapshot), model=self._model(snapshot, request))
         plan = plan_workspace(snapshot, self._catalog, self._settings)
         outcome = await self._run(plan, snapshot)
         after = status.project(snapshot, plan, outcome, now=self._clock.now())
@@ -152,6 +155,13 @@ class WorkspaceController:
             kind: EventType = "Warning" if notice.warning else "Normal"
             self._recorder.event(raw, kind, notice.reason, notice.note, action=notice.action or "Reconcile")
             log.info("told", reason=str(notice.reason), note=notice.note)
+
+    def _model(self, snapshot: Snapshot, request: Request) -> ModelLookup | None:
+        """What is known of a model that is not in the catalogue. It is read beside the reconcile, which is woken."""
+        if snapshot.workspace is None or self._models is None:
+            return None
+        key = key_of(snapshot.workspace, self._catalog)
+        return self._models.lookup(key, request) if key is not None else None
 
     async def _config(self, snapshot: Snapshot) -> Object | None:
         """Read the ConfigMap of ``inference.config``: by name, because watching every ConfigMap would hold them all."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -17,18 +17,17 @@ from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube.metadata import Object
+from kaito_controller.sizing.flags import EngineFlags, FlagProblem, read_flags
 
 TEXT_LIMIT: Final = 64 * 1024
 """Characters; a page of flags has a few hundred, and a parser in Python would keep the operator busy with a million."""
-LARGEST_CONTEXT: Final = 10**9
-"""Tokens; no model comes near, and arithmetic beyond it is a way to keep the operator busy."""
 
 
 @frozen(kw_only=True)
 class InferenceConfig:
-    """What a user's configuration decides beforehand: the context length; its digest restarts pods."""
+    """What a user's configuration decides beforehand: the engine's flags; its digest restarts pods."""
 
-    max_model_len: int | None = None
+    flags: EngineFlags = field(factory=EngineFlags)
     digest: str = ""
 
 
@@ -52,7 +51,7 @@ def read_config(workspace: Workspace, config_map: Object | None) -> InferenceCon
     if section is not None and not isinstance(section, Mapping):
         return _invalid(f"{where}: {contract.CONFIG_SECTION} must be a map of engine flags, found {_shown(section)}.")
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return _with_context(section or {}, where, digest)
+    return _with_flags(section or {}, where, digest)
 
 
 @lru_cache(maxsize=64)
@@ -70,31 +69,17 @@ def _loaded(text: str, where: str) -> Any:
         return _invalid(f"{where}: cannot be read as YAML: {_first_line(error)}.")
 
 
-def _with_context(section: Mapping[str, Any], where: str, digest: str) -> InferenceConfig | Blocked:
-    found = section.get("max-model-len", section.get("max_model_len"))
-    if found is None or found == contract.MAX_MODEL_LEN_AUTO:
-        return InferenceConfig(digest=digest)
-    length = _whole_number(found)
-    if length is None:
-        return _invalid(f"{where}: vllm.max-model-len must be a whole number above zero, found {_shown(found)}.")
-    if length > LARGEST_CONTEXT:
-        return _invalid(f"{where}: vllm.max-model-len must be at most {LARGEST_CONTEXT}, found {_shown(found)}.")
-    return InferenceConfig(max_model_len=length, digest=digest)
-
-
-def _whole_number(found: Any) -> int | None:
-    """The number above zero that a YAML value or its text is, as large as it may be; None for anything else."""
-    if isinstance(found, int) and not isinstance(found, bool):
-        return found if found > 0 else None
-    if not isinstance(found, str) or not found.isdecimal():
-        return None
-    # Python refuses to read thousands of digits; whatever has more digits than the largest is above it.
-    digits = found.lstrip("0")
-    return (int(digits) if len(digits) <= len(str(LARGEST_CONTEXT)) else LARGEST_CONTEXT + 1) if digits else None
+def _with_flags(section: Mapping[str, Any], where: str, digest: str) -> InferenceConfig | Blocked:
+    # Anchors can make a value of a few lines print as gigabytes, so whatever is no single word is shortened first.
+    plain = {name: value if isinstance(value, int | float | str) else _shown(value) for name, value in section.items()}
+    try:
+        return InferenceConfig(flags=read_flags(plain), digest=digest)
+    except FlagProblem as problem:
+        return _invalid(f"{where}: vllm.{problem}.")
 
 
 def _shown(found: Any) -> str:
-    """A value as a message may show it: anchors can make one of a few lines print as gigabytes."""
+    """A value as a message may show it."""
     shortened = reprlib.Repr()
     shortened.maxlevel = 2
     return shortened.repr(found)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import Workspace
-from kaito_controller.catalog.hardware import SKU
-from kaito_controller.catalog.loader import Catalog, UnknownInstanceType, UnknownPreset
-from kaito_controller.catalog.model import Preset, Runtime
+from kaito_controller.catalog.hardware import SKU, Price
+from kaito_controller.catalog.loader import Catalog, UnknownInstanceType
+from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
 from kaito_controller.controllers.workspace import nodes, policies
 from kaito_controller.controllers.workspace.drift import stamped
 from kaito_controller.controllers.workspace.inference_config import InferenceConfig, read_config
+from kaito_controller.controllers.workspace.model import preset_of
 from kaito_controller.controllers.workspace.revision import Revision, revision_of
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.disk import disk_bytes
+from kaito_controller.sizing.flags import EngineFlags
 from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, Misfit, plan_inference
 from kaito_controller.workloads import inference, node_claim, service
 
@@ -41,14 +43,30 @@ _MISFITS: Final[Mapping[Misfit, Reason]] = {
 
 @frozen(kw_only=True)
 class Settings:
-    """What the operator was started with, as far as a plan depends on it."""
+    """What the operator was started with, as far as a plan depends on it.
+
+    `alternatives` are runtimes for GPUs that the usual one holds no programs for.
+    """
 
     runtime: Runtime
+    alternatives: tuple[Runtime, ...] = ()
+    prices: tuple[Price, ...] = ()
     provisions: bool = True
     node_class_group: str = "kaito.sh"
     node_class_kind: str = "KaitoNodeClass"
     node_image_family: str = "ubuntu"
     runtime_parameters: Mapping[str, str] = field(factory=dict)
+
+    def runtime_for(self, sku: SKU) -> Runtime:
+        """The first runtime that holds programs for the GPUs of an instance type; the usual one if none does."""
+        return next((one for one in (self.runtime, *self.alternatives) if _serves(one, sku)), self.runtime)
+
+
+def _serves(runtime: Runtime, sku: SKU) -> bool:
+    accelerator, capability = runtime.accelerator, sku.compute_capability
+    if accelerator.device is not EngineDevice.CUDA:
+        return True
+    return sku.resource == accelerator.resource and capability is not None and accelerator.contains(capability)
 
 
 @frozen(kw_only=True)
@@ -63,6 +81,7 @@ class Plan:
     revision: Revision
     preset: Preset
     sku: SKU
+    runtime: Runtime
     inference: InferencePlan
     config: InferenceConfig
 
@@ -75,6 +94,26 @@ class Plan:
     def node_count(self) -> int:
         """How many nodes the model runs on, which is also the number of pods."""
         return self.inference.node_count
+
+    @property
+    def runtime_parameters(self) -> Mapping[str, str]:
+        """Those that the operator was given, and the defaults of an alternative runtime for what they do not name."""
+        if self.runtime is self.settings.runtime:
+            return self.settings.runtime_parameters
+        return {one.name: one.default for one in self.runtime.parameters if one.default is not None}
+
+    @property
+    def price(self) -> Price | None:
+        """What one node costs an hour, where that is known: the lowest of several."""
+        wanted = self.sku.name.lower()
+        known = [one for one in self.settings.prices if one.instance_type.lower() == wanted and not one.spot]
+        return min(known, key=lambda one: one.per_hour, default=None)
+
+    @cached_property
+    def arguments(self) -> tuple[str, ...]:
+        """The engine's arguments, as the pods have them."""
+        (container,) = self.stateful_set["spec"]["template"]["spec"]["containers"]
+        return tuple(container["args"])
 
     def claim_name(self, index: int) -> str:
         """Return the name of the NodeClaim with this index."""
@@ -106,8 +145,8 @@ class Plan:
             self.workspace,
             self.preset,
             self.inference,
-            self.settings.runtime,
-            parameters=self.settings.runtime_parameters,
+            self.runtime,
+            parameters=self.runtime_parameters,
             node_pins=node_claim.node_labels(self.workspace) if self.provisions else None,
             revision=str(self.revision.number),
         )
@@ -122,7 +161,7 @@ def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> 
     workspace = policies.examine(snapshot, provisions=settings.provisions)
     if isinstance(workspace, Blocked):
         return workspace
-    preset = _preset(workspace, catalog)
+    preset = _preset(workspace, catalog, snapshot)
     if isinstance(preset, Blocked):
         return preset
     sku = _locked(workspace, preset) or _sku(workspace, snapshot, catalog)
@@ -131,7 +170,8 @@ def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> 
     config = read_config(workspace, snapshot.config)
     if isinstance(config, Blocked):
         return config
-    sized = _sized(workspace, preset, sku, config, settings.runtime)
+    runtime = settings.runtime_for(sku)
+    sized = _sized(workspace, preset, sku, config, runtime)
     if isinstance(sized, Blocked):
         return sized
     return Plan(
@@ -140,21 +180,15 @@ def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> 
         revision=revision_of(snapshot.raw, snapshot.revisions),
         preset=preset,
         sku=sku,
+        runtime=runtime,
         inference=sized,
         config=config,
     )
 
 
-def _preset(workspace: Workspace, catalog: Catalog) -> Preset | Blocked:
+def _preset(workspace: Workspace, catalog: Catalog, snapshot: Snapshot) -> Preset | Blocked:
     wanted = workspace.inference.preset if workspace.inference is not None else None
-    name = wanted.name if wanted is not None else ""
-    try:
-        return catalog.preset(name)
-    except UnknownPreset as error:
-        return Blocked(
-            reason=Reason.UNKNOWN_PRESET,
-            message=f"inference.preset.name: {error}. Use one that kubectl kaito presets lists.",
-        )
+    return preset_of(wanted.name if wanted is not None else "", catalog, snapshot.model)
 
 
 def _locked(workspace: Workspace, preset: Preset) -> Blocked | None:
@@ -201,10 +235,36 @@ def _sku(workspace: Workspace, snapshot: Snapshot, catalog: Catalog) -> SKU | Bl
 def _sized(
     workspace: Workspace, preset: Preset, sku: SKU, config: InferenceConfig, runtime: Runtime
 ) -> InferencePlan | Blocked:
-    sized = plan_inference(
-        preset, sku, node_count=workspace.resource.count, max_model_len=config.max_model_len, runtime=runtime
+    flags = config.flags
+    if workspace.inference is not None and workspace.inference.adapters:
+        flags = evolve(flags, enable_lora=True)
+    sized = _planned(
+        _Question(preset=preset, runtime=runtime, sku=sku, node_count=workspace.resource.count, flags=flags)
     )
     if not isinstance(sized, DoesNotFit):
         return sized
     reason = Reason.COUNT_TOO_SMALL if sized.enough_nodes else _MISFITS[sized.reason]
     return Blocked(reason=reason, message=sized.message)
+
+
+@frozen(kw_only=True)
+class _Question:
+    """What a plan depends on. Presets and runtimes are compared as objects: there is one of each, and it is large."""
+
+    preset: Preset = field(eq=id)
+    runtime: Runtime = field(eq=id)
+    sku: SKU
+    node_count: int | None
+    flags: EngineFlags
+
+
+@lru_cache(maxsize=256)
+def _planned(question: _Question) -> InferencePlan | DoesNotFit:
+    """Many Workspaces ask the same, and each asks again at every reconcile."""
+    return plan_inference(
+        question.preset,
+        question.sku,
+        runtime=question.runtime,
+        node_count=question.node_count,
+        flags=question.flags,
+    )

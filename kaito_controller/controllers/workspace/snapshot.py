@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from kaito_controller.api.workspace import Workspace
+from kaito_controller.controllers.workspace.model import ModelLookup
 from kaito_controller.kube.metadata import Object
 
 
@@ -17,7 +18,8 @@ class Snapshot:
     ``workspace`` is None when the object does not have the form of its class; ``malformed`` then says why.
     ``unfit_claims`` says what is wrong with those of ``node_claims`` that cannot be judged. ``nodes``
     are those of the Workspace's claims, or, when it names no instance type, those its selector matches. ``config`` is
-    the ConfigMap of ``inference.config``, None when it names none or there is none.
+    the ConfigMap of ``inference.config``, None when it names none or there is none. ``model`` is what is known of a
+    model that the catalogue does not have, None when it has it.
     """
 
     raw: Object
@@ -31,3 +33,4 @@ class Snapshot:
     stateful_set: Object | None = None
     pods: tuple[Object, ...] = ()
     config: Object | None = None
+    model: ModelLookup | None = None

@@ -16,6 +16,7 @@ from kaito_controller.controllers.workspace.verdict import Blocked, Outcome, Ver
 from kaito_controller.kube import conditions, metadata, serde
 from kaito_controller.kube.conditions import Condition
 from kaito_controller.kube.metadata import Object
+from kaito_controller.sizing import report
 
 PENDING: Final = "Pending"
 READY: Final = "Ready"
@@ -38,9 +39,23 @@ def project(snapshot: Snapshot, plan: Plan | Blocked, outcome: Outcome, *, now: 
     status["conditions"] = _merged(snapshot.raw, verdicts, now=now, without=stale)
     if isinstance(plan, Plan):
         status["targetNodeCount"] = plan.node_count
+        status["plan"] = _plan(plan)
         status["workerNodes"] = readiness.worker_nodes(plan, snapshot)
     status["state"] = _state(status.get("state"), ready=verdicts[ConditionType.WORKSPACE_SUCCEEDED].holds)
     return status
+
+
+def _plan(plan: Plan) -> Object:
+    """The plan by the names that `kubectl kaito plan` uses."""
+    shown = {
+        "model": plan.preset.model_id,
+        "revision": plan.preset.revision,
+        "instanceType": plan.sku.name,
+        **report.plan_values(plan.inference),
+        "args": list(plan.arguments),
+        "price": report.price_values(plan.price),
+    }
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 def project_deletion(raw: Object, *, now: datetime) -> Object:

@@ -11,8 +11,8 @@ from typing import Any, Final
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.cache.transform import Transform
 
-LONGEST: Final = 32
-"""Characters of a text that is looked up among the others; longer ones (UIDs, messages) are seldom alike."""
+LONGEST: Final = 256
+"""Characters of a text that is looked up among the others; longer ones are seldom alike."""
 
 
 def sharing(transform: Transform) -> Transform:

@@ -25,8 +25,9 @@ JSON = st.recursive(
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
     """Every value that a type of the API can hold, at its default as often as not."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind in (str, int, bool):
-        return {str: WORDS, int: st.integers(), bool: st.booleans()}[kind]
+    if kind in (str, int, bool, float):
+        numbers = st.floats(allow_nan=False, allow_infinity=False)
+        return {str: WORDS, int: st.integers(), bool: st.booleans(), float: numbers}[kind]
     if kind is Any:
         return JSON
     if origin in (Union, types.UnionType):

@@ -27,6 +27,7 @@ def test_without_a_config_nothing_is_decided():
     ("text", "length"),
     [
         ("vllm:\n  max-model-len: 4096\n", 4096),
+        ("vllm:\n  max_model_len: 4096\n", 4096),
         ('vllm:\n  max-model-len: "4096"\n', 4096),
         ("vllm:\n  max-model-len: auto\n", None),
         ("vllm:\n  swap-space: 4\n", None),
@@ -36,7 +37,7 @@ def test_without_a_config_nothing_is_decided():
 def test_the_context_length_is_read(text, length):
     """The context length decides memory, so the plan must know it."""
     found = read_config(NAMED, config_map(text))
-    assert length == found.max_model_len
+    assert length == found.flags.length
     assert 16 == len(found.digest)
 
 
@@ -48,7 +49,13 @@ def test_the_context_length_is_read(text, length):
         (config_map("vllm: [1"), Reason.CONFIG_INVALID, "must be YAML, line 1"),
         (config_map("vllm: 3"), Reason.CONFIG_INVALID, "vllm must be a map"),
         (config_map("vllm: {max-model-len: many}"), Reason.CONFIG_INVALID, "found 'many'"),
-        (config_map("vllm: {max-model-len: 0}"), Reason.CONFIG_INVALID, "above zero"),
+        (
+            config_map("vllm: {max-model-len: 0}"),
+            Reason.CONFIG_INVALID,
+            "vllm.max-model-len must be a whole number from 1",
+        ),
+        (config_map("vllm: {gpu-memory-utilization: 2}"), Reason.CONFIG_INVALID, "at most 1, found '2'"),
+        (config_map("vllm: {tensor-parallel-size: two}"), Reason.CONFIG_INVALID, "found 'two'"),
     ],
 )
 def test_what_cannot_be_used_is_named(found, reason, said):
@@ -73,11 +80,11 @@ def bomb(depth):
         ("? [a, {b: c}]\n: d\n", "cannot be read as YAML: unhashable"),
         ("vllm: " + "[" * 900 + "]" * 900, "cannot be read as YAML"),
         ("vllm: {max-model-len: " + "9" * 5000 + "}", "cannot be read as YAML: Exceeds the limit"),
-        ("vllm: {max-model-len: '" + "9" * 5000 + "'}", "must be at most 1000000000"),
-        ("vllm: {max-model-len: " + "9" * 4000 + "}", "must be at most 1000000000"),
-        ("vllm: {max-model-len: 00}", "above zero"),
+        ("vllm: {max-model-len: '" + "9" * 5000 + "'}", "from 1 to 1000000000"),
+        ("vllm: {max-model-len: " + "9" * 4000 + "}", "from 1 to 1000000000"),
+        ("vllm: {max-model-len: 00}", "from 1 to 1000000000"),
         ("# " + "x" * 64 * 1024, "must have at most 65536 characters"),
-        (bomb(30), "must be a whole number above zero, found [[[...]"),
+        (bomb(30), "found '[[[...]"),
         (bomb(30).replace("{max-model-len: *a29}", "*a29"), "must be a map of engine flags, found [[[...]"),
     ],
 )

@@ -1,0 +1,84 @@
+"""The model that a Workspace names: one of the catalogue, or one whose own files are read beside the reconcile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from kaito_controller.api.reasons import Reason
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.catalog.loader import Catalog, UnknownPreset
+from kaito_controller.catalog.model import Preset
+from kaito_controller.controllers.workspace.verdict import Blocked
+from kaito_controller.machinery.reconcile.request import Request
+from kaito_controller.sources.errors import Trouble
+from kaito_controller.sources.model_reader import ModelKey
+from kaito_controller.sources.resolver import Failed, Found, Pending
+
+_TROUBLES: Final[Mapping[Trouble, Reason]] = {
+    Trouble.DENIED: Reason.MODEL_ACCESS_DENIED,
+    Trouble.UNREACHABLE: Reason.MODEL_UNREACHABLE,
+    Trouble.BUSY: Reason.MODEL_UNREACHABLE,
+}
+
+ModelLookup = Pending | Found[Preset] | Failed
+"""What is known of a model that is not in the catalogue."""
+
+
+class Models(Protocol):
+    """Where models that the catalogue does not have are looked up; it never waits."""
+
+    def lookup(self, key: ModelKey, who: Request) -> ModelLookup:
+        """What is known now; `who` is woken when there is more."""
+        ...
+
+
+def key_of(workspace: Workspace, catalog: Catalog) -> ModelKey | None:
+    """What to look up for a Workspace; None where the catalogue has the model, or no hub could.
+
+    A revision that a plan was made of is kept to: what is served must be what was planned.
+    """
+    wanted = workspace.inference.preset if workspace.inference is not None else None
+    if wanted is None or not _is_elsewhere(wanted.name, catalog):
+        return None
+    secret = wanted.preset_options.model_access_secret
+    plan = workspace.status.plan
+    pinned = plan is not None and plan.revision and plan.model == wanted.name and "@" not in wanted.name
+    return ModelKey(
+        reference=f"{wanted.name}@{plan.revision}" if pinned and plan is not None else wanted.name,
+        namespace=workspace.metadata.namespace if secret else "",
+        secret=secret,
+    )
+
+
+def preset_of(name: str, catalog: Catalog, found: ModelLookup | None) -> Preset | Blocked:
+    """The model of that name, or why it is not known."""
+    try:
+        return catalog.preset(name)
+    except UnknownPreset as error:
+        unknown = error
+    match found:
+        case Found():
+            return found.value
+        case Pending():
+            message = f"inference.preset.name: {name} is being read, to learn what it needs."
+            return Blocked(reason=Reason.MODEL_LOOKUP, message=message, waits=True)
+        case Failed():
+            reason = _TROUBLES.get(found.trouble, Reason.MODEL_UNUSABLE)
+            again = f"{found.retry_at:%Y-%m-%dT%H:%M:%SZ}"
+            return Blocked(
+                reason=reason,
+                message=f"inference.preset.name: {found.message}. It is tried again at {again}.",
+                waits=reason is Reason.MODEL_UNREACHABLE,
+            )
+    remedy = "Use one that kubectl kaito models lists, or a hub's ORGANISATION/MODEL."
+    return Blocked(reason=Reason.UNKNOWN_PRESET, message=f"inference.preset.name: {unknown}. {remedy}")
+
+
+def _is_elsewhere(name: str, catalog: Catalog) -> bool:
+    try:
+        catalog.preset(name)
+    except UnknownPreset:
+        organisation, _, model = name.partition("/")
+        return bool(organisation and model)
+    return False
