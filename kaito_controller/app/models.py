@@ -8,10 +8,12 @@ from functools import cached_property
 from random import Random
 from typing import Final
 
+from attrs import evolve
+
 from kaito_controller.app.options import OptionsError
 from kaito_controller.catalog.engines import Engine, load_engine
 from kaito_controller.catalog.model import Preset
-from kaito_controller.controllers.workspace.model import ModelLookup
+from kaito_controller.controllers.workspace.model import ModelLookup, pinned
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.reconcile.request import Request
@@ -72,7 +74,10 @@ class ModelLookups:
         await asyncio.Event().wait()
 
     async def _read(self, key: ModelKey) -> Preset:
-        return described(await self._reader.read(key), self._engine)
+        preset = described(await self._reader.read(key), self._engine)
+        # Once it is planned, a Workspace asks for the revision that was read (see `key_of`).
+        self._resolver.learn(evolve(key, reference=pinned(preset)), preset)
+        return preset
 
     def _wake(self, who: Request) -> None:
         if self._add is not None:

@@ -128,6 +128,11 @@ class Resolver(Generic[K, V, W]):
         # While a failure is tried again it still stands: a condition must not flicker.
         return failure.failed if failure is not None else Pending()
 
+    def learn(self, key: K, value: V) -> None:
+        """Take an answer that came another way, such as with that of another key."""
+        self._found.put(key, (Found(value, self._clock.now()), self._clock.monotonic() + (self._holds_s or 0.0)))
+        self._failures.pop(key)
+
     def forget(self, key: K) -> None:
         """Read it anew when it is next asked for, such as after a Secret has changed."""
         self._found.pop(key)
@@ -188,9 +193,7 @@ class Resolver(Generic[K, V, W]):
             log.exception("a source failed in an unforeseen way", error=type(error).__name__)
             self._fail(key, SourceError(Trouble.UNREACHABLE, f"reading failed ({type(error).__name__}); see the log"))
         else:
-            until = self._clock.monotonic() + (self._holds_s or 0.0)
-            self._found.put(key, (Found(value, self._clock.now()), until))
-            self._failures.pop(key)
+            self.learn(key, value)
         finally:
             self._tasks.pop(key, None)
         self._tell(key)

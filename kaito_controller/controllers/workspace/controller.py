@@ -13,7 +13,7 @@ from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.controllers.workspace import events, status
-from kaito_controller.controllers.workspace.model import ModelLookup, Models, key_of
+from kaito_controller.controllers.workspace.model import ModelLookup, Models, goes_on, key_of
 from kaito_controller.controllers.workspace.plan import Plan, Settings, plan_workspace
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.steps.inference import InferenceStep
@@ -111,6 +111,9 @@ class WorkspaceController:
         if metadata.is_deleting(snapshot.raw):
             return await self._terminate(snapshot)
         snapshot = evolve(snapshot, config=await self._config(snapshot), model=self._model(snapshot, request))
+        if snapshot.workspace is not None and goes_on(snapshot.workspace, snapshot.model):
+            log.info("left as it is until its model can be read", found=str(snapshot.model))
+            return Result.done()
         plan = plan_workspace(snapshot, self._catalog, self._settings)
         outcome = await self._run(plan, snapshot)
         after = status.project(snapshot, plan, outcome, now=self._clock.now())

@@ -43,12 +43,29 @@ def key_of(workspace: Workspace, catalog: Catalog) -> ModelKey | None:
         return None
     secret = wanted.preset_options.model_access_secret
     plan = workspace.status.plan
-    pinned = plan is not None and plan.revision and plan.model == wanted.name and "@" not in wanted.name
+    keeps = plan is not None and plan.revision and plan.model == wanted.name
     return ModelKey(
-        reference=f"{wanted.name}@{plan.revision}" if pinned and plan is not None else wanted.name,
+        reference=f"{wanted.name}@{plan.revision}" if keeps and plan is not None else wanted.name,
         namespace=workspace.metadata.namespace if secret else "",
         secret=secret,
     )
+
+
+def pinned(preset: Preset) -> str:
+    """How a model that was read is asked for again, at the revision that was read."""
+    return f"{preset.model_id}@{preset.revision}"
+
+
+def goes_on(workspace: Workspace, found: ModelLookup | None) -> bool:
+    """Whether a Workspace was planned before and its model's files are not at hand just now.
+
+    A restarted operator reads them anew. Until it has, and while a hub is away, what runs is left as it is, and so is
+    what the Workspace says of itself.
+    """
+    preset = workspace.inference.preset if workspace.inference is not None else None
+    plan = workspace.status.plan
+    known = plan is not None and preset is not None and plan.model == preset.name.partition("@")[0]
+    return known and isinstance(found, Pending | Failed)
 
 
 def preset_of(name: str, catalog: Catalog, found: ModelLookup | None) -> Preset | Blocked:

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import Workspace
-from kaito_controller.controllers.workspace.model import key_of
+from kaito_controller.controllers.workspace.model import goes_on, key_of, pinned
 from kaito_controller.controllers.workspace.plan import Plan
 from kaito_controller.kube import serde
 from kaito_controller.sources.errors import Trouble
@@ -78,11 +78,30 @@ def test_what_is_not_known_is_said(plan, found, reason, waits):
         assert "tried again at 2026-11-29T08:30:00Z" in blocked.message
 
 
+@pytest.mark.parametrize(
+    ("found", "goes"),
+    [
+        (None, False),
+        (Pending(), True),
+        (Failed(Trouble.UNREACHABLE, "no answer", LATER), True),
+        (Failed(Trouble.MISSING, "gone", LATER), True),
+    ],
+)
+def test_what_was_planned_goes_on_without_its_hub(found, goes):
+    """A restart, or a hub that is away, changes nothing of a Workspace that was planned before."""
+    planned = serde.structure(Workspace, naming(status={"plan": {"model": NAME, "revision": COMMIT}}))
+    assert goes_on(planned, found) is goes
+    assert not goes_on(serde.structure(Workspace, naming()), found)
+    corrected = serde.structure(Workspace, naming("acme/other", status={"plan": {"model": NAME}}))
+    assert not goes_on(corrected, found)
+
+
 def test_a_model_that_was_read_is_planned_as_any_other(plan, catalog):
     """Its revision goes into the engine's arguments."""
     read = evolve(catalog.preset("phi-4"), name="tiny", model_id=NAME, revision=COMMIT)
     made = plan(naming(), model=Found(read, LATER))
     assert isinstance(made, Plan)
     assert made.preset is read
+    assert pinned(read) == f"{NAME}@{COMMIT}"
     assert made.arguments[made.arguments.index("--revision") + 1] == COMMIT
     assert made.arguments[made.arguments.index("--model") + 1] == NAME
