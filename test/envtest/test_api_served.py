@@ -31,6 +31,21 @@ SELECTOR = {
 STATUS = {
     "state": "Ready",
     "targetNodeCount": 2,
+    "plan": {
+        "model": "acme/tiny",
+        "revision": "c" * 40,
+        "instanceType": "Standard_NC24ads_A100_v4",
+        "nodes": 2,
+        "tensorParallel": 1,
+        "pipelineParallel": 2,
+        "dataParallel": 1,
+        "dtype": "bfloat16",
+        "maxModelLen": 4096,
+        "kvTokens": 70528,
+        "args": ["--model", "acme/tiny"],
+        "ledger": [{"entry": "weights", "bytes": 8030527488, "formula": "all of them", "source": "config.json"}],
+        "price": {"perHour": 3.67, "currency": "USD", "source": "a list", "date": "2026-11-01"},
+    },
     "workerNodes": ["n-1", "n-2"],
     "conditions": [
         {
