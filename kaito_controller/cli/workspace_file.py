@@ -1,0 +1,122 @@
+"""A file with a Workspace, and its ConfigMap beside it: what a cluster would be asked for, without one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import frozen
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from inference_server import contract
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.cli.bad_input import BadInputError
+from kaito_controller.controllers.workspace.inference_config import read_config
+from kaito_controller.controllers.workspace.policies import examine
+from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.verdict import Blocked
+from kaito_controller.kube import metadata, serde
+from kaito_controller.kube.metadata import Object
+from kaito_controller.sizing.flags import EngineFlags, FlagProblem, read_flags
+
+LIMIT_BYTES: Final = 2**20
+"""An API server takes no larger object; a parser in Python would be busy for half a minute with it."""
+STANDARD_INPUT: Final = "-"
+UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
+
+
+@frozen(kw_only=True)
+class WorkspaceFile:
+    """A Workspace that keeps all rules, and what its configuration says to the engine."""
+
+    workspace: Workspace
+    flags: EngineFlags
+
+    @property
+    def model(self) -> str:
+        """The preset's name, or the model's id."""
+        wanted = self.workspace.inference.preset if self.workspace.inference is not None else None
+        return wanted.name if wanted is not None else ""
+
+
+def read_workspace(name: str) -> WorkspaceFile:
+    """The first Workspace of a file.
+
+    Raises:
+        BadInputError: the file cannot be read, holds none, or the Workspace or its configuration breaks a rule.
+    """
+    documents = _documents(name)
+    raw = _workspace_among(documents, name)
+    snapshot = _snapshot(raw, documents)
+    workspace = _allowed(examine(snapshot, provisions=True))
+    _allowed(read_config(workspace, snapshot.config))
+    return WorkspaceFile(workspace=workspace, flags=_flags(snapshot.config))
+
+
+def _documents(name: str) -> list[Object]:
+    try:
+        found = list(YAML(typ="safe", pure=True).load_all(_text(name)))
+    except OSError as error:
+        raise BadInputError(f"{name}: cannot be read ({error.strerror}).") from error
+    except (YAMLError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        # What has the form of YAML may still be no value: a 99th month, a key that is a map, a thousand brackets.
+        raise BadInputError(f"{name}: must be YAML ({' '.join(str(error).split())[:200]}).") from error
+    return [document for document in found if isinstance(document, dict)]
+
+
+def _text(name: str) -> str:
+    if name == STANDARD_INPUT:
+        raw = sys.stdin.buffer.read(LIMIT_BYTES + 1)
+    else:
+        with Path(name).open("rb") as file:
+            raw = file.read(LIMIT_BYTES + 1)
+    if len(raw) > LIMIT_BYTES:
+        raise BadInputError(f"{name}: must have at most {LIMIT_BYTES} bytes; it has more.")
+    return raw.decode("utf-8")
+
+
+def _workspace_among(documents: Iterable[Object], name: str) -> Object:
+    """The first Workspace, with what a cluster would give it."""
+    for document in documents:
+        if document.get("kind") == "Workspace":
+            given = document.get("metadata")
+            kept: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+            return {**document, "metadata": {"namespace": "default", "uid": UNKNOWN_UID, **kept}}
+    raise BadInputError(f"{name}: holds no Workspace.")
+
+
+def _snapshot(raw: Object, documents: Iterable[Object]) -> Snapshot:
+    """What would be gathered if the file were applied."""
+    try:
+        workspace = serde.structure(Workspace, raw)
+    except serde.SerdeError as error:
+        return Snapshot(raw=raw, workspace=None, malformed=str(error))
+    name = workspace.inference.config if workspace.inference is not None else ""
+    maps = (one for one in documents if one.get("kind") == "ConfigMap" and _name(one) == name)
+    return Snapshot(raw=raw, workspace=workspace, config=next(maps, None))
+
+
+def _name(document: Object) -> str:
+    return metadata.name(document) if isinstance(document.get("metadata"), Mapping) else ""
+
+
+def _allowed(found: Any) -> Any:
+    if isinstance(found, Blocked):
+        raise BadInputError(f"{found.reason}: {found.message}")
+    return found
+
+
+def _flags(config_map: Object | None) -> EngineFlags:
+    """The engine's options of a ConfigMap that `read_config` has found to be well-formed."""
+    if config_map is None:
+        return EngineFlags()
+    document = YAML(typ="safe", pure=True).load(config_map["data"][contract.CONFIG_FILE_NAME])
+    section = (document.get(contract.CONFIG_SECTION) if isinstance(document, Mapping) else None) or {}
+    try:
+        return read_flags(section)
+    except FlagProblem as error:
+        where = f"ConfigMap {metadata.name(config_map)}, key {contract.CONFIG_FILE_NAME}"
+        raise BadInputError(f"{where}: {contract.CONFIG_SECTION}.{error}.") from error
