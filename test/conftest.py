@@ -1,4 +1,7 @@
-"""For every suite: a test that configures logging does so for itself alone, and no test changes what a cache holds."""
+"""For every suite: a test that configures logging does so for itself alone, and no test changes what a cache holds.
+
+`--regen` writes the golden files anew; look at the difference before you commit it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,15 @@ import pytest
 import structlog
 
 from kaito_controller.machinery.cache.mutation import VARIABLE, MutationDetector
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regen", action="store_true", help="write the golden files instead of comparing them")
+
+
+@pytest.fixture
+def regen(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--regen"))
 
 
 @pytest.fixture(autouse=True)

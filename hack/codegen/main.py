@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from codegen import admission, definitions, deployment, documents, permissions, reference, scenarios
+from codegen import admission, definitions, deployment, documents, permissions, plans, reference, scenarios
 
 ROOT = Path(__file__).resolve().parents[2]
 OWNED = ("config/crd", "config/rbac", "config/admission")
@@ -16,7 +16,7 @@ OWNED = ("config/crd", "config/rbac", "config/admission")
 def generated() -> dict[str, str]:
     """Every generated file, by its path from the root."""
     made: dict[str, str] = {}
-    for part in (definitions, permissions, admission, deployment, reference, scenarios):
+    for part in (definitions, permissions, admission, deployment, reference, plans, scenarios):
         made |= part.files()
     return made
 

@@ -32,7 +32,7 @@ def words_of_workspace(workspace: Workspace, preset: Preset) -> Words:
 
 
 def words_of_model(preset: Preset, flags: EngineFlags) -> Words:
-    """The same for a model alone: a context that is asked for is an argument, which a Workspace has in its ConfigMap."""
+    """The same for a model alone, with the context as an argument, which a Workspace has in its ConfigMap."""
     of_workspace = words_of_workspace(Workspace(), preset)
 
     def words(candidate: Candidate, plan: InferencePlan) -> list[str]:

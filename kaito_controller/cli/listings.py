@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from kaito_controller.catalog import loader
 from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.model import Preset
 from kaito_controller.cli.bad_input import BadInputError
+from kaito_controller.cli.known import known
 from kaito_controller.cli.output import MACHINES, written
 from kaito_controller.cli.text_table import table
 from kaito_controller.sizing.memory import GIB
@@ -22,7 +22,7 @@ _WIDE_SKU: Final = ("SEEN", "CAPABILITY", "RESOURCE", "SOURCE")
 
 def models(words: Sequence[str], form: str) -> int:
     """Print the presets that contain all words."""
-    presets = sorted(loader.load().presets, key=lambda one: one.name)
+    presets = sorted(known().presets, key=lambda one: one.name)
     found = _matching(presets, words, lambda one: (*one.names, one.family, one.licence), "model")
     if form in MACHINES:
         print(written([_model_values(one) for one in found], form), end="")
@@ -36,7 +36,7 @@ def models(words: Sequence[str], form: str) -> int:
 
 def skus(words: Sequence[str], form: str) -> int:
     """Print the instance types that contain all words."""
-    types = sorted(loader.load().skus, key=lambda one: (one.cloud, one.name))
+    types = sorted(known().skus, key=lambda one: (one.cloud, one.name))
     found = _matching(types, words, lambda one: (one.name, one.cloud, one.gpu_model, one.gpu.name), "instance type")
     if form in MACHINES:
         print(written([_sku_values(one) for one in found], form), end="")

@@ -63,7 +63,9 @@ def _at_revision(name: str, revision: str | None) -> str:
     if revision is None:
         return name
     if _is_path(name) or name.startswith(SCHEMES) or "@" in name:
-        raise BadInputError(f"--revision: is for a model of a hub, given as ORG/NAME; found {name[:80]!r}: leave it out")
+        raise BadInputError(
+            f"--revision: is for a model of a hub, given as ORG/NAME; found {name[:80]!r}: leave it out"
+        )
     return f"{name}@{revision}"
 
 
@@ -109,9 +111,7 @@ def _model(files: ModelFiles, runtimes: Sequence[Runtime]) -> NamedModel:
     return NamedModel(preset=preset, runtimes=served, notes=(files.unsized,) if files.unsized else ())
 
 
-def _serving(
-    model_id: str, config: Mapping[str, Any], runtimes: Sequence[Runtime]
-) -> tuple[tuple[Runtime, ...], str]:
+def _serving(model_id: str, config: Mapping[str, Any], runtimes: Sequence[Runtime]) -> tuple[tuple[Runtime, ...], str]:
     """The runtimes whose engine has the model's architecture, as far as that is listed, and its name.
 
     An engine that nobody has listed is taken to have what the listed ones have.

@@ -9,11 +9,11 @@ from typing import Final
 
 from attrs import evolve, frozen
 
-from kaito_controller.catalog import loader
 from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.cli.bad_input import BadInputError
 from kaito_controller.cli.engine_words import Words, words_of_model, words_of_workspace
+from kaito_controller.cli.known import known
 from kaito_controller.cli.machines import named_type, parts_of, prices_of, wishes_of
 from kaito_controller.cli.named_model import NamedModel, find_model
 from kaito_controller.cli.output import MACHINES, written
@@ -47,7 +47,7 @@ def run(parsed: argparse.Namespace) -> int:
         BadInputError: something that was given cannot be used.
     """
     prices = prices_of(parsed)
-    catalog = loader.load()
+    catalog = known()
     asked = _of_workspace(parsed, catalog) if parsed.filename is not None else _of_model(parsed, catalog)
     found = candidates(
         asked.model.preset, asked.skus, asked.model.runtimes, demand=asked.demand, wishes=asked.wishes, prices=prices
@@ -93,7 +93,7 @@ def _of_workspace(parsed: argparse.Namespace, catalog: Catalog) -> Question:
             raise BadInputError(f"--{name.replace('_', '-')}: is for --model; a Workspace says it itself: leave it out")
     file = read_workspace(parsed.filename)
     resource = file.workspace.resource
-    wishes, notes = wishes_of(parsed, catalog), ()
+    wishes, notes = wishes_of(parsed, catalog), list[str]()
     if resource.instance_type:
         if wishes.instance_types:
             found = f"the Workspace names {resource.instance_type[:80]}"
@@ -101,7 +101,9 @@ def _of_workspace(parsed: argparse.Namespace, catalog: Catalog) -> Question:
         only = named_type(resource.instance_type, catalog, "resource.instanceType").name
         wishes = evolve(wishes, instance_types=(only,))
     elif not wishes.instance_types:
-        notes = ("the Workspace names no instanceType, so the labels of its nodes decide; these are all that it could be",)
+        notes.append(
+            "the Workspace names no instanceType, so the labels of its nodes decide; these are all that could be"
+        )
     model = find_model(file.model, catalog)
     return Question(
         model=model,

@@ -34,7 +34,12 @@ def _add_machines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instance-type", action="append", default=[], metavar="T", help="only this one; repeatable")
     parser.add_argument("--cloud", action="append", default=[], metavar="C", help="only this one; repeatable")
     parser.add_argument(
-        "--quota", action="append", default=[], type=_quota, metavar="T=N", help="nodes of T that may be had; repeatable"
+        "--quota",
+        action="append",
+        default=[],
+        type=_quota,
+        metavar="T=N",
+        help="nodes of T that may be had; repeatable",
     )
     parser.add_argument("--zone", action="append", default=[], metavar="Z", help="only there; repeatable")
     parser.add_argument(

@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
+from kaito_controller.api import labels as keys
 from kaito_controller.catalog.model import Preset
 from kaito_controller.cli.engine_words import Words
 from kaito_controller.cli.text_table import WIDTH, table
@@ -53,7 +54,7 @@ class Receipt:
             yield ""
             yield from _served(winner.outcome)
             yield from _said("Arguments", " ".join(self.words(winner, winner.outcome)))
-            yield from self._remarks(winner.outcome.notes)
+            yield from self._remarks((*_warnings(winner), *winner.outcome.notes))
         yield from self._others(winner)
 
     def _model(self) -> str:
@@ -109,9 +110,9 @@ class Receipt:
         if len(fitting) < len(shown):
             yield ""
             yield "Do not fit"
-        for kind in shown[len(fitting) :]:
-            yield f"  {_called(kind)} ({kind[0].sku.cloud}, {kind[0].sku.gpu_count} x {kind[0].sku.gpu_model})"
-            yield from textwrap.wrap(kind[0].reason, WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 4)
+        for kind in _refused(shown[len(fitting) :]):
+            yield from _wrapped(", ".join(f"{one.sku.name} ({_gpus(one, 1)})" for one in kind), " " * 2)
+            yield from _wrapped(kind[0].reason, " " * 4)
         left = [one for kind in kinds[len(shown) :] for one in kind]
         if left:
             fit = sum(one.fits for one in left)
@@ -126,6 +127,18 @@ def _alike(found: Sequence[Candidate]) -> list[list[Candidate]]:
         key = (sku.cloud, sku.gpu.name, sku.gpu_count, sku.own_memory_bytes, one.price, one.fits)
         kinds.setdefault(key, []).append(one)
     return list(kinds.values())
+
+
+def _refused(kinds: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
+    """Those that are refused alike, together."""
+    found: dict[str, list[Candidate]] = {}
+    for one in (one for kind in kinds for one in kind):
+        found.setdefault(one.reason.replace(one.sku.name, ""), []).append(one)
+    return list(found.values())
+
+
+def _gpus(one: Candidate, nodes: int) -> str:
+    return f"{one.sku.gpu_count * nodes} x {one.sku.gpu_model.removeprefix('NVIDIA ')}"
 
 
 def _called(kind: Sequence[Candidate]) -> str:
@@ -147,7 +160,15 @@ def _choice(winner: Candidate, plan: InferencePlan) -> Iterator[str]:
         yield from _said("Price", "no price is known, so the least GPU memory unused wins; --prices FILE tells prices")
     else:
         node = f"{plan.node_count} x {price.per_hour:,.2f}, " if plan.node_count > 1 else ""
-        yield from _said("Price", f"{winner.per_hour:,.2f} {price.currency} an hour ({node}{price.source}, {price.date})")
+        yield from _said(
+            "Price", f"{winner.per_hour:,.2f} {price.currency} an hour ({node}{price.source}, {price.date})"
+        )
+
+
+def _warnings(winner: Candidate) -> Iterator[str]:
+    note = winner.runtime.annotations.get(keys.RUNTIME_NOTE)
+    if note is not None:
+        yield f"runtime {winner.runtime.name}: {note}"
 
 
 def _served(plan: InferencePlan) -> Iterator[str]:
@@ -167,37 +188,33 @@ def _row(kind: Sequence[Candidate]) -> tuple[str, ...]:
     if not isinstance(plan, InferencePlan):
         return ()
     cost = f"{one.per_hour:,.2f} {one.price.currency}" if one.per_hour is not None and one.price is not None else ""
-    gpus = f"{one.sku.gpu_count * plan.node_count} x {one.sku.gpu_model.removeprefix('NVIDIA ')}"
     requests = f"{plan.requests * plan.data_parallel:,.1f}"
-    return (_called(kind), one.sku.cloud, str(plan.node_count), gpus, f"{plan.max_model_len:,}", requests, cost)
+    return (
+        _called(kind),
+        one.sku.cloud,
+        str(plan.node_count),
+        _gpus(one, plan.node_count),
+        f"{plan.max_model_len:,}",
+        requests,
+        cost,
+    )
 
 
 def _said(label: str, text: str) -> Iterator[str]:
-    yield from textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=label.ljust(LABEL),
-        subsequent_indent=" " * LABEL,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    yield from _wrapped(text, label.ljust(LABEL))
 
 
 def _sum(name: str, count: int | None, rule: str) -> Iterator[str]:
     number = f"{count / GIB:{NUMBER},.2f} GiB" if count is not None else " " * (NUMBER + len(" GiB"))
     start = f"  {name}".ljust(NAME) + number
-    yield from (
-        line.rstrip()
-        for line in textwrap.wrap(
-            rule or " ",
-            WIDTH,
-            initial_indent=f"{start}   ",
-            subsequent_indent=" " * (len(start) + 3),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        or [start]
-    )
+    yield from _wrapped(rule, f"{start}   ") if rule else [start]
+
+
+def _wrapped(text: str, start: str) -> Iterator[str]:
+    """The lines of a text behind `start`, and below its end."""
+    lines = textwrap.wrap(text, max(20, WIDTH - len(start)), break_long_words=False, break_on_hyphens=False)
+    for index, line in enumerate(lines):
+        yield (start if index == 0 else " " * len(start)) + line
 
 
 def _gib(count: int) -> str:

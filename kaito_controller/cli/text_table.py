@@ -9,7 +9,7 @@ from typing import Final
 WIDTH: Final = 120
 """Characters of a line; names and sentences that are longer are wrapped, numbers are not."""
 GAP: Final = "   "
-NARROWEST: Final = 40
+NARROWEST: Final = 20
 """A last column is wrapped to no less than this."""
 
 

@@ -25,4 +25,4 @@ def why_lost(candidate: Candidate, winner: Candidate | None) -> str:
 
 def _wasted(candidate: Candidate, winner: Candidate) -> str:
     more = candidate.wasted_bytes - winner.wasted_bytes
-    return f"leaves {more / GIB:,.1f} GiB more of GPU memory unused" if more > 0 else ""
+    return f"{more / GIB:,.1f} GiB more unused" if more > 0 else ""

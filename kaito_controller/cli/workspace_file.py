@@ -82,9 +82,10 @@ def _workspace_among(documents: Iterable[Object], name: str) -> Object:
     """The first Workspace, with what a cluster would give it."""
     for document in documents:
         if document.get("kind") == "Workspace":
-            given = document.get("metadata")
-            kept: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
-            return {**document, "metadata": {"namespace": "default", "uid": UNKNOWN_UID, **kept}}
+            given = document.get("metadata") or {}
+            if not isinstance(given, Mapping):
+                raise BadInputError(f"{name}: metadata: must be a map, found {str(given)[:40]!r}.")
+            return {**document, "metadata": {"namespace": "default", "uid": UNKNOWN_UID, **given}}
     raise BadInputError(f"{name}: holds no Workspace.")
 
 
@@ -96,7 +97,16 @@ def _snapshot(raw: Object, documents: Iterable[Object]) -> Snapshot:
         return Snapshot(raw=raw, workspace=None, malformed=str(error))
     name = workspace.inference.config if workspace.inference is not None else ""
     maps = (one for one in documents if one.get("kind") == "ConfigMap" and _name(one) == name)
-    return Snapshot(raw=raw, workspace=workspace, config=next(maps, None))
+    return Snapshot(raw=raw, workspace=workspace, config=_of_texts(next(maps, None)))
+
+
+def _of_texts(config_map: Object | None) -> Object | None:
+    """A ConfigMap that an API server would take."""
+    data = (config_map or {}).get("data") or {}
+    if not isinstance(data, Mapping) or not all(isinstance(value, str) for value in data.values()):
+        rule = "data: must be a map of texts: write a | behind each key, and what belongs to it below"
+        raise BadInputError(f"ConfigMap {_name(config_map or {})}: {rule}.")
+    return config_map
 
 
 def _name(document: Object) -> str:

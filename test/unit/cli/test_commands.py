@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,8 +81,8 @@ def test_a_plan_is_explained(capsys):
     """A Workspace in a file is planned and its memory explained."""
     assert 0 == kubectl_plugin.main(["plan", "-f", str(SAMPLES / "workspace_v1beta1_phi_4_mini.yaml")])
     shown = capsys.readouterr().out
-    assert "on 1 of Standard_NC24ads_A100_v4" in shown
-    assert "KV cache" in shown
+    assert "1 x Standard_NC24ads_A100_v4" in shown
+    assert "left for KV cache" in shown
 
 
 @pytest.mark.parametrize(
@@ -99,3 +101,20 @@ def test_a_plan_that_cannot_be_made_says_why(capsys, tmp_path, text, said):
         path.write_text(text)
     assert 1 == kubectl_plugin.main(["plan", "-f", str(path)])
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["models"], ["skus", "a100"], ["plan", "--model", "phi-4"]])
+def test_what_needs_no_network_imports_no_client(words):
+    """Those take longer to import than an answer takes."""
+    program = (
+        "import sys\n"
+        "from kaito_controller.cli.kubectl_plugin import main\n"
+        "try:\n"
+        f"    code = main({words})\n"
+        "except SystemExit as asked:\n"
+        "    code = asked.code\n"
+        "heavy = {'aiohttp', 'asyncio', 'kubernetes', 'kubernetes_asyncio', 'cattrs', 'structlog'} & set(sys.modules)\n"
+        "sys.exit(code or ', '.join(heavy))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
