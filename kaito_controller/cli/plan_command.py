@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.loader import Catalog
@@ -18,9 +18,10 @@ from kaito_controller.cli.machines import named_type, parts_of, prices_of, wishe
 from kaito_controller.cli.named_model import NamedModel, find_model
 from kaito_controller.cli.output import MACHINES, written
 from kaito_controller.cli.receipt import Receipt
-from kaito_controller.sizing.candidates import Wishes, candidates, chosen
+from kaito_controller.sizing.candidates import Candidate, Wishes, candidates, chosen
 from kaito_controller.sizing.fit import Demand
 from kaito_controller.sizing.flags import EngineFlags
+from kaito_controller.sizing.misfit import DoesNotFit
 from kaito_controller.sizing.report import report
 
 NOTHING_FITS: Final = 2
@@ -30,7 +31,10 @@ _OF_A_MODEL: Final = ("context", "gpu_memory_utilization", "nodes", "revision")
 
 @frozen(kw_only=True)
 class Question:
-    """A model, what is wanted of it and on which machines, and the engine's words for an answer."""
+    """A model, what is wanted of it and on which machines, and the engine's words for an answer.
+
+    `options` are those of this command, by the names that a refusal has for them.
+    """
 
     model: NamedModel
     demand: Demand
@@ -38,6 +42,7 @@ class Question:
     skus: Sequence[SKU]
     words: Words
     notes: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(factory=dict)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -52,6 +57,7 @@ def run(parsed: argparse.Namespace) -> int:
     found = candidates(
         asked.model.preset, asked.skus, asked.model.runtimes, demand=asked.demand, wishes=asked.wishes, prices=prices
     )
+    found = tuple(_in_our_words(one, asked.options) for one in found)
     if not found:
         raise BadInputError("no instance type is left: name fewer clouds, or an instance type of a cloud that is named")
     if parsed.output in MACHINES:
@@ -82,6 +88,7 @@ def _of_model(parsed: argparse.Namespace, catalog: Catalog) -> Question:
         skus=catalog.skus,
         words=words_of_model(model.preset, flags),
         notes=_without_zones(wishes),
+        options={"resource.count": "--nodes", "max-model-len": "--context"},
     )
 
 
@@ -113,6 +120,16 @@ def _of_workspace(parsed: argparse.Namespace, catalog: Catalog) -> Question:
         words=words_of_workspace(file.workspace, model.preset),
         notes=(*notes, *_without_zones(wishes)),
     )
+
+
+def _in_our_words(one: Candidate, options: Mapping[str, str]) -> Candidate:
+    """A candidate whose refusal names what was given on the command line."""
+    if not isinstance(one.outcome, DoesNotFit):
+        return one
+    message = one.outcome.message
+    for theirs, ours in options.items():
+        message = message.replace(theirs, ours)
+    return evolve(one, outcome=evolve(one.outcome, message=message))
 
 
 def _without_zones(wishes: Wishes) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -20,6 +20,8 @@ from kaito_controller.sizing.memory import GIB, LedgerEntry, total
 from kaito_controller.sizing.usable_memory import seen_memory
 
 RUNNERS_UP: Final = 5
+NAMES: Final = 5
+"""Of instance types that are refused alike."""
 CACHE: Final = "KV cache"
 LABEL: Final = 13
 NAME: Final = 34
@@ -99,24 +101,26 @@ class Receipt:
             yield from _said("Note", note)
 
     def _others(self, winner: Candidate | None) -> Iterator[str]:
-        others = [one for one in self.found if one is not winner]
-        kinds = [[one] for one in others] if self.wide else _alike(others)
+        fitting = [one for one in self.found if one.fits and one is not winner]
+        kinds = [[one] for one in fitting] if self.wide else _alike(fitting)
+        refused = _refused(one for one in self.found if not one.fits)
         shown = kinds if self.wide else kinds[:RUNNERS_UP]
-        fitting = [kind for kind in shown if kind[0].fits]
-        if fitting:
+        told = refused if self.wide else refused[: RUNNERS_UP - len(shown)]
+        if shown:
             yield ""
             yield "Runners-up"
-            yield from table(_HEADER, [(*_row(kind), why_lost(kind[0], winner)) for kind in fitting])
-        if len(fitting) < len(shown):
+            yield from table(_HEADER, [(*_row(kind), why_lost(kind[0], winner)) for kind in shown])
+        if told:
             yield ""
             yield "Do not fit"
-        for kind in _refused(shown[len(fitting) :]):
-            yield from _wrapped(", ".join(f"{one.sku.name} ({_gpus(one, 1)})" for one in kind), " " * 2)
+        for kind in told:
+            names = [f"{one.sku.name} ({_gpus(one, 1)})" for one in (kind if self.wide else kind[:NAMES])]
+            rest = f" and {len(kind) - len(names)} more" if len(kind) > len(names) else ""
+            yield from _wrapped(", ".join(names) + rest, " " * 2)
             yield from _wrapped(kind[0].reason, " " * 4)
-        left = [one for kind in kinds[len(shown) :] for one in kind]
-        if left:
-            fit = sum(one.fits for one in left)
-            yield f"and {fit} more that fit, {len(left) - fit} that do not: -o wide shows them"
+        more, others = (sum(map(len, kinds[len(shown) :])), sum(map(len, refused[len(told) :])))
+        if more or others:
+            yield f"and {more} more that fit, {others} that do not: -o wide shows them"
 
 
 def _alike(found: Sequence[Candidate]) -> list[list[Candidate]]:
@@ -124,15 +128,15 @@ def _alike(found: Sequence[Candidate]) -> list[list[Candidate]]:
     kinds: dict[object, list[Candidate]] = {}
     for one in found:
         sku = one.sku
-        key = (sku.cloud, sku.gpu.name, sku.gpu_count, sku.own_memory_bytes, one.price, one.fits)
+        key = (sku.cloud, sku.gpu.name, sku.gpu_count, sku.own_memory_bytes, one.per_hour)
         kinds.setdefault(key, []).append(one)
     return list(kinds.values())
 
 
-def _refused(kinds: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
+def _refused(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
     """Those that are refused alike, together."""
     found: dict[str, list[Candidate]] = {}
-    for one in (one for kind in kinds for one in kind):
+    for one in candidates:
         found.setdefault(one.reason.replace(one.sku.name, ""), []).append(one)
     return list(found.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import sys
@@ -114,7 +115,30 @@ def test_what_needs_no_network_imports_no_client(words):
         "except SystemExit as asked:\n"
         "    code = asked.code\n"
         "heavy = {'aiohttp', 'asyncio', 'kubernetes', 'kubernetes_asyncio', 'cattrs', 'structlog'} & set(sys.modules)\n"
-        "sys.exit(code or ', '.join(heavy))\n"
+        "sys.exit(code or ', '.join(heavy) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_failure():
+    """As `head` is."""
+    program = (
+        "import sys; from kaito_controller.cli.kubectl_plugin import main; sys.exit(main(['models', '-o', 'json']))"
+    )
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f'"{sys.executable}" -c "{program}" | head -c 10'],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_a_workspace_may_come_from_standard_input(capsys, monkeypatch):
+    """As kubectl takes it."""
+    text = (SAMPLES / "workspace_v1beta1_phi_4_mini.yaml").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert 0 == kubectl_plugin.main(["plan", "-f", "-"])
+    assert "phi-4-mini-instruct" in capsys.readouterr().out

@@ -192,3 +192,16 @@ def test_a_folder_without_weights_is_told_apart(capsys, tmp_path: Path):
     assert "no weight files" in capsys.readouterr().out
     assert 0 == main(["plan", "--model", str(tmp_path), "-o", "json"])
     assert "kubectl kaito: note: it has no weight files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--context", "20000"], "--context must be 1 to 16384, the longest context of phi-4"),
+        (["--nodes", "41"], "--nodes is 41, and phi-4 has 40 layers"),
+    ],
+)
+def test_a_refusal_names_what_was_written(capsys, words: list[str], told: str):
+    """And not the field of a Workspace."""
+    assert 2 == main(["plan", "--model", "phi-4", *words])
+    assert told in " ".join(capsys.readouterr().out.split())
