@@ -24,7 +24,7 @@ _HEAD = f"""# Plans
 What `kubectl kaito plan` says of each model of the catalogue on each instance type, where nobody asks for a context:
 how many nodes (at most {MOST_NODES}), how the model is cut, and the longest context that fits, as the engine finds it.
 "2 x TP4" are two nodes, each of which cuts its layers over four GPUs; "DP8" are eight copies. How these numbers come
-about is told in [sizing.md](../sizing.md).
+about is told in [sizing.md](../sizing.md). V100 GPUs take the runtime vllm-cuda-v100, all others vllm-cuda.
 
 ## Machines
 
@@ -49,8 +49,10 @@ def page(catalog: Catalog) -> str:
     never = _never(machines, answers)
     lines = [_HEAD, "| Machine | Instance types |", "|---|---|"]
     lines += [f"| {name} | {', '.join(sku.name for sku in skus)} |" for name, skus in machines.items()]
-    lines += ["", "No model runs on these, as no runtime is for them:", ""]
-    lines += [f"- {', '.join(sku.name for sku in machines[name])}: {reason}" for name, reason in never.items()]
+    lines += ["", f"No model runs on these: {runtimes[0].name} is for {runtimes[0].accelerator.resource} alone.", ""]
+    lines += [
+        f"- {name}: {', '.join(sku.name for sku in machines[name])} ({resource})" for name, resource in never.items()
+    ]
     lines += ["", "## Models", ""]
     rest = {name: skus for name, skus in machines.items() if name not in never}
     for preset in sorted(catalog.presets, key=lambda one: (one.family, one.name)):
@@ -68,12 +70,12 @@ def machines_of(skus: Iterable[SKU]) -> dict[str, list[SKU]]:
 
 
 def _never(machines: Mapping[str, Sequence[SKU]], answers: Mapping[str, Mapping[str, Candidate]]) -> dict[str, str]:
-    """The machines that are refused whatever the model, and why."""
+    """The machines that are refused whatever the model, and what is in them."""
     found = {}
     for name, skus in machines.items():
         outcomes = [by_type[sku.name].outcome for by_type in answers.values() for sku in skus]
         if all(isinstance(one, DoesNotFit) and one.reason is Misfit.ACCELERATOR for one in outcomes):
-            found[name] = next(iter(answers.values()))[skus[0].name].reason
+            found[name] = f"{skus[0].gpu_model}, {skus[0].resource}"
     return found
 
 
@@ -112,7 +114,10 @@ def _refusal(preset: Preset, one: Candidate) -> tuple[str, str]:
         return "", ""
     if outcome.reason is Misfit.GPU_MEMORY:
         needed, has = (f"{count / GIB:.1f}" for count in (outcome.needed_bytes, outcome.available_bytes))
-        return "too large (GiB of a GPU needed, of how many):", f" ({needed} of {has})"
+        return (
+            "too large for as many nodes as there may be (GiB that a GPU of one node would need, of how many):",
+            f" ({needed} of {has})",
+        )
     model = re.escape(one.sku.gpu_model)
     text = re.sub(rf"{model} has [\d.]+", "the GPU is older", outcome.message.removeprefix(f"{preset.name}: "))
     return f"{text.replace(one.sku.name, 'it').partition(': ')[0]}:", ""
