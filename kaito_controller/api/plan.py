@@ -19,7 +19,7 @@ class LedgerEntryStatus:
 
 @frozen(kw_only=True)
 class PriceStatus:
-    """What all nodes of the plan cost an hour."""
+    """What one node of the plan costs an hour."""
 
     per_hour: float = field(metadata=schema("The amount."))
     currency: str = field(metadata=schema("ISO 4217 code.", max_length=8))

@@ -40,9 +40,11 @@ def read_config(workspace: Workspace, config_map: Object | None) -> InferenceCon
     if config_map is None:
         message = f"{where} does not exist. Create it with the key {contract.CONFIG_FILE_NAME}, or leave the field out."
         return Blocked(reason=Reason.CONFIG_MAP_NOT_FOUND, message=message)
-    text = (config_map.get("data") or {}).get(contract.CONFIG_FILE_NAME)
-    if text is None:
-        found = ", ".join(sorted(config_map.get("data") or {})) or "no key at all"
+    data = config_map.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    text = data.get(contract.CONFIG_FILE_NAME)
+    if not isinstance(text, str):
+        found = ", ".join(sorted(data)) or "no key at all"
         return _invalid(f"{where} must have the key {contract.CONFIG_FILE_NAME}, found {found}.")
     document = _loaded(text, f"{where}, key {contract.CONFIG_FILE_NAME}")
     if isinstance(document, Blocked):

@@ -30,7 +30,7 @@ def files(*, tensors=(TENSOR,), unsized="", **config):
 def test_a_model_becomes_a_preset():
     """Sizes are those of its tensors, everything else of its config, and both say where they are from."""
     preset = described(files(), ENGINE)
-    assert (preset.name, preset.model_id, preset.revision) == ("tiny-model", "acme/Tiny-Model", "c" * 40)
+    assert (preset.model_id, preset.revision) == ("acme/Tiny-Model", "c" * 40)
     assert (preset.weights_bytes, preset.token_limit, preset.dtype) == (512, 128, "bfloat16")
     assert (preset.architecture.layers, preset.architecture.kv_heads) == (2, 1)
     assert preset.sources == (f"a hub @ {'c' * 40}",)
@@ -42,7 +42,8 @@ def test_a_model_becomes_a_preset():
         (files(hidden_size=-8), Trouble.MALFORMED, "hidden_size"),
         (files(num_attention_heads=3, num_key_value_heads=2), Trouble.MALFORMED, "num_key_value_heads"),
         (files(architectures=["LlamaForCausalLMs"]), Trouble.UNSUPPORTED, "nearest names: LlamaForCausalLM"),
-        (files(architectures=[]), Trouble.MALFORMED, "architectures"),
+        (files(architectures=[]), Trouble.UNSUPPORTED, "architectures"),
+        (files(architectures="Llama"), Trouble.UNSUPPORTED, "architectures"),
         (files(tensors=(), unsized="its weights are pickles"), Trouble.UNSUPPORTED, "its weights are pickles"),
     ],
 )

@@ -45,6 +45,7 @@ def test_the_context_length_is_read(text, length):
     ("found", "reason", "said"),
     [
         (None, Reason.CONFIG_MAP_NOT_FOUND, "ConfigMap models/mine does not exist"),
+        ({"data": ["inference_config.yaml"]}, Reason.CONFIG_INVALID, "found no key at all"),
         ({"data": {"other.yaml": ""}}, Reason.CONFIG_INVALID, "must have the key inference_config.yaml"),
         (config_map("vllm: [1"), Reason.CONFIG_INVALID, "must be YAML, line 1"),
         (config_map("vllm: 3"), Reason.CONFIG_INVALID, "vllm must be a map"),
