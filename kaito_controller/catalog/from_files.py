@@ -40,7 +40,8 @@ def preset_from_files(
         model_id=model_id,
         licence="",
         token_limit=found.token_limit,
-        dtype=found.dtype,
+        # vLLM serves a checkpoint of 32-bit numbers in half of them (config/model.py, _resolve_auto_dtype).
+        dtype="bfloat16" if found.dtype == "float32" else found.dtype,
         weights_bytes=sum(tensor.total_bytes for tensor in tensors),
         architecture=found.architecture,
         parameters=None if found.quantisation else sum(one.numbers * one.count for one in tensors) or None,

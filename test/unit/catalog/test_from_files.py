@@ -68,3 +68,8 @@ def test_the_mistral_format_has_words_of_its_own():
     assert (preset.architecture.layers, preset.architecture.kv_heads) == (2, 2)
     with pytest.raises(ConfigProblem, match=r"params\.json: moe: is not read here"):
         config_of_params({**params, "moe": {"num_experts": 8}})
+
+
+def test_a_checkpoint_of_32_bit_numbers_is_served_in_16():
+    """As vLLM's dtype auto does: in float32 it would need twice the GPUs."""
+    assert preset_from_files("org/name", {**LLAMA, "torch_dtype": "float32"}).dtype == "bfloat16"
