@@ -10,8 +10,15 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from kaito_controller.machinery.cache.mutation import VARIABLE, MutationDetector
+
+# The same examples in every run, and none judged by the time that it takes: a busy machine is no failure. To look for
+# new ones: hack/test unit --hypothesis-profile=explore
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

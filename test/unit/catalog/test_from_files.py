@@ -49,7 +49,7 @@ def test_a_config_without_a_precision_has_that_of_its_tensors(stored: str, dtype
     """Where they are plain numbers."""
     config = {name: value for name, value in LLAMA.items() if name != "torch_dtype"}
     assert preset_from_files("org/name", config, tensors=[tensor(stored)]).dtype == dtype
-    assert preset_from_files("org/name", {**config, "dtype": "float32"}, tensors=[tensor(stored)]).dtype == "float32"
+    assert preset_from_files("org/name", {**config, "dtype": "float16"}, tensors=[tensor(stored)]).dtype == "float16"
 
 
 def test_the_mistral_format_has_words_of_its_own():
