@@ -23,9 +23,9 @@ class Preset:
 
     `weights_bytes` is the checkpoint as stored, without copies of it; `dtype` the precision it is computed in;
     `token_limit` the longest context the model was made for, and `unasked_token_limit` the one that the engine starts
-    from when none is asked for, where that is shorter (LongRoPE); `revision` the commit of the hub that the numbers are
-    of;
-    `weights_folder`, where set, the folder below the runtime's parameter `models` that holds a model no hub has;
+    from when none is asked for, where that is shorter (LongRoPE); `revision` what the numbers are of, a commit of the
+    hub or a digest; `weights_folder`, where set, the folder below the runtime's parameter `models` that holds a model
+    no hub has;
     `engine_arguments` are further options of the engine, without dashes, "true" for one that takes no value;
     `chat_template` the template with which upstream makes it call tools, where a runtime holds that file; `gated`
     models need a token of their hub. `tensors` are the checkpoint's, where its files were read.
@@ -50,6 +50,11 @@ class Preset:
     chat_template: str | None = None
     sources: tuple[str, ...] = ()
     tensors: tuple[Tensor, ...] = field(default=(), eq=False, repr=False)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of the hub to load; None where the revision is a digest of a folder or an artifact, or unknown."""
+        return None if self.revision is None or ":" in self.revision else self.revision
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from kaito_controller.catalog.loader import Catalog, UnknownPreset
 from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
@@ -106,8 +106,6 @@ def _model(files: ModelFiles, runtimes: Sequence[Runtime]) -> NamedModel:
         revision=files.revision,
         source=f"{files.source} @ {files.revision}",
     )
-    if files.source.startswith("http"):
-        preset = evolve(preset, engine_arguments={"revision": files.revision})
     return NamedModel(preset=preset, runtimes=served, notes=(files.unsized,) if files.unsized else ())
 
 

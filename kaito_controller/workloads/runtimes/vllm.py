@@ -37,8 +37,8 @@ def arguments(
     }
     if preset.weights_folder is None:
         flags[contract.ARG_DOWNLOAD_DIR] = [contract.WEIGHTS_DIRECTORY]
-        if preset.revision is not None:
-            flags[contract.ARG_REVISION] = [preset.revision]
+        if preset.commit is not None:
+            flags[contract.ARG_REVISION] = [preset.commit]
     if runtime.accelerator.device is EngineDevice.CUDA:
         flags |= {
             contract.ARG_GPU_MEMORY_UTILIZATION: [f"{plan.gpu_memory_utilization:g}"],
