@@ -7,6 +7,8 @@ operator, by kubectl alone. Afterwards the operator starts again among all of th
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 import time
 from typing import Any
 
@@ -39,7 +41,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         with running(operator):
             template = _children(cluster.kubectl, operator)
             measured = _operators_run(cluster.kubectl, operator, count)
+        _tell("operator", measured)
         restarted = _restart(cluster, options, count)
+        _tell("restart", restarted)
         floor_s = _floor(cluster.kubectl, template, count)
     return {
         "n": count,
@@ -61,6 +65,11 @@ def show(result: dict[str, Any]) -> None:
     print(f"{'rss':<20} {measured['rss_bytes'] / 2**20:>10.1f} MiB")
     print(f"{'restart':<20} {restarted['quiet_s']:>10.2f} s  until quiet, {restarted['writes']:g} writes")
     print(f"{'rss then':<20} {restarted['rss_bytes'] / 2**20:>10.1f} MiB")
+
+
+def _tell(phase: str, figures: dict[str, Any]) -> None:
+    """What is known already: with thousands of Workspaces the next phase takes long."""
+    print(f"bench: {phase}: {json.dumps(figures)}", file=sys.stderr, flush=True)
 
 
 def _operators_run(kubectl: Kubectl, operator: Operator, count: int) -> dict[str, Any]:
