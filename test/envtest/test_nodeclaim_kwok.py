@@ -40,7 +40,11 @@ async def test_a_simulated_node_runs_a_pod_and_goes(cluster, cluster_namespace, 
         "metadata": {"name": "served", "namespace": cluster_namespace},
         "spec": {
             "nodeSelector": {keys.HOSTNAME: name},
-            "tolerations": [{"key": "sku", "operator": "Exists"}],
+            # The controller manager may see the pod bound before it sees that this taint is gone, and would evict it.
+            "tolerations": [
+                {"key": "sku", "operator": "Exists"},
+                {"key": keys.TAINT_UNREGISTERED, "operator": "Exists", "tolerationSeconds": 60, "effect": "NoExecute"},
+            ],
             "containers": [
                 {"name": "main", "image": "kaito.local/pause:1", "resources": {"limits": {keys.NVIDIA_GPU: "1"}}}
             ],
