@@ -11,7 +11,6 @@ from attrs import frozen
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from inference_server import contract
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.cli.bad_input import BadInputError
 from kaito_controller.controllers.workspace.inference_config import read_config
@@ -20,7 +19,7 @@ from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube import metadata, serde
 from kaito_controller.kube.metadata import Object
-from kaito_controller.sizing.flags import EngineFlags, FlagProblem, read_flags
+from kaito_controller.sizing.flags import EngineFlags
 
 LIMIT_BYTES: Final = 2**20
 """An API server takes no larger object; a parser in Python would be busy for half a minute with it."""
@@ -52,8 +51,8 @@ def read_workspace(name: str) -> WorkspaceFile:
     raw = _workspace_among(documents, name)
     snapshot = _snapshot(raw, documents)
     workspace = _allowed(examine(snapshot, provisions=True))
-    _allowed(read_config(workspace, snapshot.config))
-    return WorkspaceFile(workspace=workspace, flags=_flags(snapshot.config))
+    config = _allowed(read_config(workspace, snapshot.config))
+    return WorkspaceFile(workspace=workspace, flags=config.flags)
 
 
 def _documents(name: str) -> list[Object]:
@@ -117,16 +116,3 @@ def _allowed(found: Any) -> Any:
     if isinstance(found, Blocked):
         raise BadInputError(f"{found.reason}: {found.message}")
     return found
-
-
-def _flags(config_map: Object | None) -> EngineFlags:
-    """The engine's options of a ConfigMap that `read_config` has found to be well-formed."""
-    if config_map is None:
-        return EngineFlags()
-    document = YAML(typ="safe", pure=True).load(config_map["data"][contract.CONFIG_FILE_NAME])
-    section = (document.get(contract.CONFIG_SECTION) if isinstance(document, Mapping) else None) or {}
-    try:
-        return read_flags(section)
-    except FlagProblem as error:
-        where = f"ConfigMap {metadata.name(config_map)}, key {contract.CONFIG_FILE_NAME}"
-        raise BadInputError(f"{where}: {contract.CONFIG_SECTION}.{error}.") from error
