@@ -9,11 +9,12 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from kaito_controller.catalog.hardware import SKU, Price
-from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
+from kaito_controller.catalog.model import Preset, Runtime
 from kaito_controller.sizing.fit import Demand
 from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, Misfit, plan_on
 from kaito_controller.sizing.memory import total
 from kaito_controller.sizing.model_sizes import ModelSizes
+from kaito_controller.sizing.runtime_choice import runtime_for
 
 # Nodes beyond which nobody looks for a place of his own accord: a pipeline so long answers slowly.
 MOST_NODES: Final = 16
@@ -160,7 +161,7 @@ class _Finder:
     )
 
     def find(self, sku: SKU) -> tuple[Runtime, InferencePlan | DoesNotFit]:
-        runtime = self._runtime(sku)
+        runtime = runtime_for(sku, self.runtimes)
         refusal = self._refusal(sku)
         if refusal is not None:
             return runtime, refusal
@@ -177,15 +178,6 @@ class _Finder:
             self._known[key] = (sku, runtime, made)
         first, _, outcome = self._known[key]
         return runtime, self._within_quota(sku, _renamed(outcome, first.name, sku.name))
-
-    def _runtime(self, sku: SKU) -> Runtime:
-        for runtime in self.runtimes:
-            accelerator = runtime.accelerator
-            capability = sku.compute_capability
-            contains = capability is not None and accelerator.contains(capability)
-            if accelerator.resource == sku.resource and (accelerator.device is EngineDevice.CPU or contains):
-                return runtime
-        return self.runtimes[0]
 
     def _refusal(self, sku: SKU) -> DoesNotFit | None:
         offered = self.wishes.offered.get(sku.name)

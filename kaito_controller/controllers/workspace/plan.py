@@ -12,7 +12,7 @@ from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.hardware import SKU, Price
 from kaito_controller.catalog.loader import Catalog, UnknownInstanceType
-from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
+from kaito_controller.catalog.model import Preset, Runtime
 from kaito_controller.controllers.workspace import nodes, policies
 from kaito_controller.controllers.workspace.drift import stamped
 from kaito_controller.controllers.workspace.inference_config import InferenceConfig, read_config
@@ -24,6 +24,7 @@ from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.disk import disk_bytes
 from kaito_controller.sizing.flags import EngineFlags
 from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, Misfit, plan_inference
+from kaito_controller.sizing.runtime_choice import runtime_for
 from kaito_controller.workloads import inference, node_claim, service
 
 CONFIG_HASH_ANNOTATION: Final = "workspace.kaito.io/config-hash"
@@ -56,17 +57,6 @@ class Settings:
     node_class_kind: str = "KaitoNodeClass"
     node_image_family: str = "ubuntu"
     runtime_parameters: Mapping[str, str] = field(factory=dict)
-
-    def runtime_for(self, sku: SKU) -> Runtime:
-        """The first runtime that holds programs for the GPUs of an instance type; the usual one if none does."""
-        return next((one for one in (self.runtime, *self.alternatives) if _serves(one, sku)), self.runtime)
-
-
-def _serves(runtime: Runtime, sku: SKU) -> bool:
-    accelerator, capability = runtime.accelerator, sku.compute_capability
-    if accelerator.device is not EngineDevice.CUDA:
-        return True
-    return sku.resource == accelerator.resource and capability is not None and accelerator.contains(capability)
 
 
 @frozen(kw_only=True)
@@ -170,7 +160,7 @@ def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> 
     config = read_config(workspace, snapshot.config)
     if isinstance(config, Blocked):
         return config
-    runtime = settings.runtime_for(sku)
+    runtime = runtime_for(sku, (settings.runtime, *settings.alternatives))
     sized = _sized(workspace, preset, sku, config, runtime)
     if isinstance(sized, Blocked):
         return sized
