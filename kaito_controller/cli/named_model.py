@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
@@ -93,31 +93,20 @@ def _read(reference: str, runtimes: Sequence[Runtime]) -> NamedModel:
 
 
 def _model(files: ModelFiles, runtimes: Sequence[Runtime]) -> NamedModel:
-    from kaito_controller.catalog.from_files import preset_from_files
-    from kaito_controller.catalog.mistral_params import config_of_params
+    from kaito_controller.sources.described import architectures, config_of, preset_of
 
-    config = config_of_params(files.config) if files.config is files.params else files.config
-    served, architecture = _serving(files.model_id, config, runtimes)
-    preset = preset_from_files(
-        files.model_id,
-        {**config, "architectures": [architecture]},
-        tensors=files.tensors,
-        quantisation=files.quantisation,
-        revision=files.revision,
-        source=f"{files.source} @ {files.revision}",
-    )
-    return NamedModel(preset=preset, runtimes=served, notes=(files.unsized,) if files.unsized else ())
+    served, architecture = _serving(files.model_id, architectures(config_of(files)), runtimes)
+    notes = (files.unsized,) if files.unsized else ()
+    return NamedModel(preset=preset_of(files, architecture), runtimes=served, notes=notes)
 
 
-def _serving(model_id: str, config: Mapping[str, Any], runtimes: Sequence[Runtime]) -> tuple[tuple[Runtime, ...], str]:
+def _serving(model_id: str, names: Sequence[str], runtimes: Sequence[Runtime]) -> tuple[tuple[Runtime, ...], str]:
     """The runtimes whose engine has the model's architecture, as far as that is listed, and its name.
 
     An engine that nobody has listed is taken to have what the listed ones have.
     """
     from kaito_controller.catalog.engines import PINNED, UnsupportedArchitectureError, load_engine
 
-    written = config.get("architectures")
-    names = [name for name in written if isinstance(name, str)] if isinstance(written, list) else []
     served: dict[str, str] = {}
     refusal: UnsupportedArchitectureError | None = None
     unlisted = []

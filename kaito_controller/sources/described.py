@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from kaito_controller.catalog.config_json.values import ConfigProblem
 from kaito_controller.catalog.engines import Engine, UnsupportedArchitectureError
 from kaito_controller.catalog.from_files import preset_from_files
@@ -12,7 +15,7 @@ from kaito_controller.sources.model_files import ModelFiles
 
 
 def described(files: ModelFiles, engine: Engine) -> Preset:
-    """The preset that a model's own files make.
+    """The preset that a model's own files make, for that engine.
 
     Raises:
         SourceError: UNSUPPORTED where the engine has no such architecture or the weights have no sizes, MALFORMED where
@@ -20,17 +23,7 @@ def described(files: ModelFiles, engine: Engine) -> Preset:
     """
     what = files.model_id
     try:
-        config = config_of_params(files.config) if files.config is files.params else files.config
-        written = config.get("architectures")
-        names = [name for name in written if isinstance(name, str)] if isinstance(written, list) else []
-        preset = preset_from_files(
-            what,
-            {**config, "architectures": [engine.architecture(names)]},
-            tensors=files.tensors,
-            quantisation=files.quantisation,
-            revision=files.revision,
-            source=f"{files.source} @ {files.revision}",
-        )
+        preset = preset_of(files, engine.architecture(architectures(config_of(files))))
     except ConfigProblem as problem:
         raise malformed(f"{what}: {problem}") from problem
     except UnsupportedArchitectureError as error:
@@ -38,3 +31,34 @@ def described(files: ModelFiles, engine: Engine) -> Preset:
     if not files.tensors:
         raise SourceError(Trouble.UNSUPPORTED, f"{what}: {files.unsized}")
     return preset
+
+
+def config_of(files: ModelFiles) -> Mapping[str, Any]:
+    """The model's config.json, or its params.json in the words of one.
+
+    Raises:
+        ConfigProblem: a params.json is of a kind that is not read.
+    """
+    return config_of_params(files.config) if files.config is files.params else files.config
+
+
+def architectures(config: Mapping[str, Any]) -> list[str]:
+    """The classes that a config.json names."""
+    written = config.get("architectures")
+    return [name for name in written if isinstance(name, str)] if isinstance(written, list) else []
+
+
+def preset_of(files: ModelFiles, architecture: str) -> Preset:
+    """The preset that a model's files make when it is served as this one of its architectures.
+
+    Raises:
+        ConfigProblem: a number is missing, absurd or contradicts another.
+    """
+    return preset_from_files(
+        files.model_id,
+        {**config_of(files), "architectures": [architecture]},
+        tensors=files.tensors,
+        quantisation=files.quantisation,
+        revision=files.revision,
+        source=f"{files.source} @ {files.revision}",
+    )
