@@ -29,6 +29,7 @@ from kaito_controller.machinery.events.recorder import EventRecorder
 from kaito_controller.machinery.manager.parts import Runnable
 from kaito_controller.machinery.metrics import Metrics
 from kaito_controller.providers.protocol import KAITO_NODE_CLASS, CloudProvider
+from kaito_controller.sizing.lowest_prices import lowest_prices
 from kaito_controller.sources.errors import SourceError
 from kaito_controller.sources.prices import PriceFile
 from kaito_controller.workloads.runtimes.parameters import RuntimeParameterError, resolve_parameters
@@ -95,11 +96,11 @@ def _alternatives(runtime: Runtime, catalog: Catalog) -> tuple[Runtime, ...]:
     )
 
 
-def _prices(options: Options) -> tuple[Price, ...]:
+def _prices(options: Options) -> dict[str, Price]:
     if options.prices is None:
-        return ()
+        return {}
     try:
-        return tuple(PriceFile(options.prices).all())
+        return lowest_prices(PriceFile(options.prices).all())
     except SourceError as error:
         raise OptionsError(f"--prices: {error}") from error
 

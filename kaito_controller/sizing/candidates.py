@@ -12,6 +12,7 @@ from kaito_controller.catalog.hardware import SKU, Price
 from kaito_controller.catalog.model import Preset, Runtime
 from kaito_controller.sizing.fit import Demand
 from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, Misfit, plan_on
+from kaito_controller.sizing.lowest_prices import lowest_prices
 from kaito_controller.sizing.memory import total
 from kaito_controller.sizing.model_sizes import ModelSizes
 from kaito_controller.sizing.runtime_choice import runtime_for
@@ -93,7 +94,7 @@ def candidates(
     wasted. Equal questions have equal answers, whatever the order of `skus`.
     """
     demand, wishes = demand or Demand(), wishes or Wishes()
-    known = _prices(prices, wishes)
+    known = lowest_prices(prices, spot=wishes.spot, regions=wishes.regions)
     finder = _Finder(sizes=ModelSizes(preset=preset), runtimes=tuple(runtimes), demand=demand, wishes=wishes)
     found = [
         Candidate(sku=sku, runtime=runtime, outcome=outcome, price=known.get(sku.name.lower()))
@@ -127,25 +128,6 @@ def _allowed(sku: SKU, wishes: Wishes) -> bool:
     if wishes.instance_types and name not in {one.lower() for one in wishes.instance_types}:
         return False
     return not wishes.clouds or sku.cloud.lower() in {one.lower() for one in wishes.clouds}
-
-
-def _prices(prices: Iterable[Price], wishes: Wishes) -> dict[str, Price]:
-    """The lowest price of each instance type among those of the wanted kind and place, the newest of equal ones."""
-    best: dict[str, Price] = {}
-    for price in prices:
-        if price.spot is not wishes.spot or (wishes.regions and price.region and price.region not in wishes.regions):
-            continue
-        name = price.instance_type.lower()
-        if name not in best or (price.per_hour, _newest_first(price)) < (
-            best[name].per_hour,
-            _newest_first(best[name]),
-        ):
-            best[name] = price
-    return best
-
-
-def _newest_first(price: Price) -> tuple[int, ...]:
-    return tuple(-int(part) for part in price.date.split("-"))
 
 
 @frozen(kw_only=True)

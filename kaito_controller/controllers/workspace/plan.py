@@ -46,12 +46,13 @@ _MISFITS: Final[Mapping[Misfit, Reason]] = {
 class Settings:
     """What the operator was started with, as far as a plan depends on it.
 
-    `alternatives` are runtimes for GPUs that the usual one holds no programs for.
+    `alternatives` are runtimes for GPUs that the usual one holds no programs for; `prices` are by instance type, in
+    lower case (see `lowest_prices`).
     """
 
     runtime: Runtime
     alternatives: tuple[Runtime, ...] = ()
-    prices: tuple[Price, ...] = ()
+    prices: Mapping[str, Price] = field(factory=dict)
     provisions: bool = True
     node_class_group: str = "kaito.sh"
     node_class_kind: str = "KaitoNodeClass"
@@ -94,10 +95,8 @@ class Plan:
 
     @property
     def price(self) -> Price | None:
-        """What one node costs an hour, where that is known: the lowest of several."""
-        wanted = self.sku.name.lower()
-        known = [one for one in self.settings.prices if one.instance_type.lower() == wanted and not one.spot]
-        return min(known, key=lambda one: one.per_hour, default=None)
+        """What one node costs an hour, where that is known."""
+        return self.settings.prices.get(self.sku.name.lower())
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from kaito_controller.api.plan import PlanStatus
 from kaito_controller.catalog.hardware import Price
 from kaito_controller.controllers.workspace.plan import Plan, plan_workspace
 from kaito_controller.kube import serde
+from kaito_controller.sizing.lowest_prices import lowest_prices
 from kaito_controller.testing.builders import workspace
 
 A100 = "Standard_NC24ads_A100_v4"
@@ -45,7 +46,7 @@ def test_the_status_holds_the_plan_by_its_public_names(project):
 
 def test_the_lowest_known_price_is_shown(catalog, settings, snapshot):
     """Not that of spot capacity, which the nodes are not."""
-    priced = evolve(settings, prices=(price(5.0), price(3.5), price(1.0, spot=True)))
+    priced = evolve(settings, prices=lowest_prices([price(5.0), price(3.5), price(1.0, spot=True)]))
     made = plan_workspace(snapshot(preset_on(A100)), catalog, priced)
     assert isinstance(made, Plan)
     assert made.price is not None
