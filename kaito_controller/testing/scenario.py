@@ -99,6 +99,14 @@ class Stage:
         """Merge a change into a Workspace."""
         return await self.client.merge_patch(WORKSPACES, name, self.namespace, patch)
 
+    async def take_down(self, name: str, *claims: Object) -> None:
+        """Delete a Workspace, let those of its claims go that the test has provisioned, and wait until it is gone."""
+        await self.client.delete(WORKSPACES, name, self.namespace)
+        await self.node_claims(name, 0)
+        for claim in claims:
+            await self.release(claim)
+        await self.gone(WORKSPACES, name, self.namespace)
+
     async def workspace(self, name: str) -> Object:
         """Read a Workspace."""
         return await self.client.get(WORKSPACES, name, self.namespace)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pytest
 
-from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.testing.loopback import listening
 from kaito_controller.testing.scenario import operator, stage
 from kaito_controller.testing.sources.checkpoints import tiny_model
@@ -33,15 +32,6 @@ async def hub(monkeypatch):
         yield made
 
 
-async def taken_down(hands, name, *claims):
-    """Delete a Workspace, and let the claims go that the test has provisioned."""
-    await hands.client.delete(WORKSPACES, name, hands.namespace)
-    await hands.node_claims(name, 0)
-    for claim in claims:
-        await hands.release(claim)
-    await hands.gone(WORKSPACES, name, hands.namespace)
-
-
 async def test_any_model_of_a_hub_is_planned_and_served(apiserver, hands, hub):
     """Given a name that only the hub knows, the plan is made of its files, at the commit that was read, and kept to."""
     async with operator(apiserver.kubeconfig):
@@ -59,7 +49,7 @@ async def test_any_model_of_a_hub_is_planned_and_served(apiserver, hands, hub):
     async with operator(apiserver.kubeconfig) as restarted:
         assert await restarted.settled() == 0
         assert (await hands.workspace("any"))["status"]["plan"]["revision"] == commit
-        await taken_down(hands, "any", claim)
+        await hands.take_down("any", claim)
 
 
 async def test_a_model_that_nobody_has_is_told_and_its_correction_goes_on(apiserver, hands, hub):
@@ -69,7 +59,7 @@ async def test_a_model_that_nobody_has_is_told_and_its_correction_goes_on(apiser
         await hands.shows("wrong", "ResourceReady", "False", "ModelUnusable")
         await hands.change_workspace("wrong", {"inference": {"preset": {"name": NAME}}})
         await hands.shows("wrong", "NodeClaimReady", "False")
-        await taken_down(hands, "wrong")
+        await hands.take_down("wrong")
 
 
 async def test_a_hub_that_is_away_is_told(apiserver, hands, hub, monkeypatch):
@@ -80,8 +70,8 @@ async def test_a_hub_that_is_away_is_told(apiserver, hands, hub, monkeypatch):
         await hands.shows("away", "ResourceReady", "False", "ModelUnreachable")
         await hands.given_workspace("beside")
         await hands.shows("beside", "NodeClaimReady", "False")
-        await taken_down(hands, "away")
-        await taken_down(hands, "beside")
+        await hands.take_down("away")
+        await hands.take_down("beside")
 
 
 async def test_a_gated_model_is_read_with_the_workspaces_own_token(apiserver, hands, hub):
@@ -95,5 +85,5 @@ async def test_a_gated_model_is_read_with_the_workspaces_own_token(apiserver, ha
         options = {"name": NAME, "presetOptions": {"modelAccessSecret": "mine"}}
         await hands.given_workspace("open", inference={"preset": options})
         await hands.shows("open", "NodeClaimReady", "False")
-        await taken_down(hands, "closed")
-        await taken_down(hands, "open")
+        await hands.take_down("closed")
+        await hands.take_down("open")

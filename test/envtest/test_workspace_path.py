@@ -34,15 +34,6 @@ async def ready(hands, name, **fields):
     return claim
 
 
-async def taken_down(hands, name, *claims):
-    """Delete a Workspace whose claims the test has provisioned."""
-    await hands.client.delete(WORKSPACES, name, hands.namespace)
-    await hands.node_claims(name, 0)
-    for claim in claims:
-        await hands.release(claim)
-    await hands.gone(WORKSPACES, name, hands.namespace)
-
-
 async def test_from_apply_to_ready(apiserver, hands):
     """Given a Workspace, its NodeClaim is there within a second; when node and pods are ready, it is READY."""
     async with operator(apiserver.kubeconfig) as running:
@@ -84,7 +75,7 @@ async def test_from_apply_to_ready(apiserver, hands):
             *("JOBSTARTED", "WORKSPACESUCCEEDED", "TARGETNODECOUNT", "STATE"),
         ]
         assert "Ready" in columns.splitlines()[1].split()
-        await taken_down(hands, "demo", claim)
+        await hands.take_down("demo", claim)
 
 
 async def test_an_idle_operator_writes_nothing(apiserver, hands):
@@ -100,7 +91,7 @@ async def test_an_idle_operator_writes_nothing(apiserver, hands):
     async with operator(apiserver.kubeconfig) as restarted:
         assert await restarted.settled() == 0
         assert await hands.workspace("idle") == object_before
-        await taken_down(hands, "idle", claim)
+        await hands.take_down("idle", claim)
 
 
 async def test_the_first_version_of_the_api_works(apiserver, hands):
@@ -123,7 +114,7 @@ async def test_the_first_version_of_the_api_works(apiserver, hands):
         columns = apiserver.kubectl("get", "workspaces.v1alpha1.kaito.sh", "old", "--namespace", hands.namespace)
         header, row = (line.split() for line in columns.splitlines()[:2])
         assert dict(zip(header, row, strict=True))["WORKSPACEREADY"] == "True"
-        await taken_down(hands, "old", *claims)
+        await hands.take_down("old", *claims)
 
 
 async def test_deletion_goes_down_in_order(apiserver, hands):
@@ -155,7 +146,7 @@ async def test_a_lost_claim_is_replaced_once(apiserver, hands):
         await hands.provision(second)
         await hands.shows("loses", "ResourceReady", "True")
         assert [one["metadata"]["name"] for one in await hands.node_claims("loses")] == [second["metadata"]["name"]]
-        await taken_down(hands, "loses", second)
+        await hands.take_down("loses", second)
 
 
 async def test_existing_nodes(apiserver, hands):
@@ -175,7 +166,7 @@ async def test_existing_nodes(apiserver, hands):
         await hands.node_claims("own", 0)
         await hands.remove(NODES, node)
         await hands.shows("own", "WorkspaceSucceeded", "False")
-        await taken_down(hands, "own")
+        await hands.take_down("own")
 
 
 async def test_a_changed_spec_reaches_the_pods(apiserver, hands):
@@ -200,7 +191,7 @@ async def test_a_changed_spec_reaches_the_pods(apiserver, hands):
         assert await hands.told("changes", "WorkloadUpdated")
         await hands.serve("changes")
         await hands.shows("changes", "WorkspaceSucceeded", "True")
-        await taken_down(hands, "changes", claim)
+        await hands.take_down("changes", claim)
 
 
 async def test_a_pods_trouble_is_told_within_a_second(apiserver, hands):
@@ -224,4 +215,4 @@ async def test_a_pods_trouble_is_told_within_a_second(apiserver, hands):
         assert time.monotonic() - seen < 1.0
         assert "no such image" in await hands.told("stuck", "ImagePullError")
         await hands.end_pod("stuck")
-        await taken_down(hands, "stuck", claim)
+        await hands.take_down("stuck", claim)
