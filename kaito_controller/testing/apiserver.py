@@ -49,6 +49,20 @@ class APIServer:
             raise KubectlError(f"kubectl {' '.join(map(str, arguments))}: {done.stderr.strip()}")
         return done.stdout
 
+    def token_of(self, account: str, namespace: str) -> str:
+        """Return a token of a ServiceAccount."""
+        return self.kubectl("create", "token", account, "--namespace", namespace).strip()
+
+    def kubeconfig_of(self, account: str, namespace: str, folder: Path) -> Path:
+        """Write a kubeconfig with the token of a ServiceAccount and nothing of the administrator's; return its path."""
+        view = json.loads(self.kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=json"))
+        view["users"] = [{"name": account, "user": {"token": self.token_of(account, namespace)}}]
+        view["contexts"] = [{"name": account, "context": {"cluster": view["clusters"][0]["name"], "user": account}}]
+        view["current-context"] = account
+        path = folder / f"{account}.kubeconfig"
+        path.write_text(json.dumps(view))
+        return path
+
     def get(self, *arguments: str) -> Any:
         """Return what `kubectl get ARGUMENTS` finds, decoded."""
         return json.loads(self.kubectl("get", *arguments, "--output=json"))

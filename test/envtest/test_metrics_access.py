@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import ssl
@@ -54,22 +53,6 @@ def answer(url: str, headers: dict[str, str]) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def kubeconfig_of(server: APIServer, account: str, folder: Path) -> Path:
-    """A kubeconfig with the token of a ServiceAccount, and with nothing of the administrator's."""
-    token = token_of(server, SYSTEM, account)
-    view = json.loads(server.kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=json"))
-    view["users"] = [{"name": "operator", "user": {"token": token}}]
-    view["contexts"] = [{"name": "operator", "context": {"cluster": view["clusters"][0]["name"], "user": "operator"}}]
-    view["current-context"] = "operator"
-    path = folder / "operator.kubeconfig"
-    path.write_text(json.dumps(view))
-    return path
-
-
-def token_of(server: APIServer, namespace: str, account: str) -> str:
-    return server.kubectl("create", "token", account, "--namespace", namespace).strip()
-
-
 @pytest.fixture
 def operator(apiserver: APIServer, tmp_path: Path) -> Iterator[Running]:
     """The operator as config/manager runs it, with the rights of config/rbac and no other."""
@@ -77,7 +60,7 @@ def operator(apiserver: APIServer, tmp_path: Path) -> Iterator[Running]:
     metrics, probes, log = free_port(), free_port(), tmp_path / "operator.log"
     command = [
         *(sys.executable, "-m", "kaito_controller", "run", "--node-provisioner", "byo"),
-        *("--kubeconfig", str(kubeconfig_of(apiserver, "kaito-controller", tmp_path))),
+        *("--kubeconfig", str(apiserver.kubeconfig_of("kaito-controller", SYSTEM, tmp_path))),
         *("--leader-elect", "--leader-election-namespace", SYSTEM, "--metrics-secure"),
         *("--metrics-bind-address", f"127.0.0.1:{metrics}"),
         *("--health-probe-bind-address", f"127.0.0.1:{probes}"),
@@ -124,11 +107,11 @@ def test_metrics_are_for_those_whom_rbac_lets_read_them(apiserver: APIServer, op
     apiserver.apply(account, binding)
     assert operator.scrape() == (401, "Unauthorized\n")
     assert operator.scrape("not-a-token") == (401, "Unauthorized\n")
-    assert operator.scrape(token_of(apiserver, "monitoring", "default")) == (
+    assert operator.scrape(apiserver.token_of("default", "monitoring")) == (
         403,
         "Authorization denied for user system:serviceaccount:monitoring:default\n",
     )
-    status, text = operator.scrape(token_of(apiserver, "monitoring", "prometheus"))
+    status, text = operator.scrape(apiserver.token_of("prometheus", "monitoring"))
     assert status == 200
     assert 'leader_election_master_status{name="kaito-controller-workspace"} 1.0' in text
     assert "certwatcher_read_certificate_total" in text

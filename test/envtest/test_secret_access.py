@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,18 +14,6 @@ from kaito_controller.testing.apiserver import APIServer
 
 TRIES = 50
 """The API server's own cache of Roles learns of a new one within some milliseconds."""
-
-
-def kubeconfig_of(server: APIServer, account: ServiceAccount, folder: Path) -> Path:
-    """A kubeconfig with the token of a ServiceAccount, and with nothing of the administrator's."""
-    token = server.kubectl("create", "token", account.name, "--namespace", account.namespace).strip()
-    view = json.loads(server.kubectl("config", "view", "--raw", "--flatten", "--minify", "--output=json"))
-    view["users"] = [{"name": "operator", "user": {"token": token}}]
-    view["contexts"] = [{"name": "operator", "context": {"cluster": view["clusters"][0]["name"], "user": "operator"}}]
-    view["current-context"] = "operator"
-    path = folder / "operator.kubeconfig"
-    path.write_text(json.dumps(view))
-    return path
 
 
 async def refusal(secrets: TokenSecrets, namespace: str, name: str) -> SourceError:
@@ -44,7 +31,7 @@ async def test_the_role_that_is_printed_opens_one_secret_and_no_other(
     for name in ("hub", "other"):
         literal = "--from-literal=HF_TOKEN=hf_good"
         apiserver.kubectl("create", "secret", "generic", name, literal, "--namespace", namespace)
-    async with AioTransport(kubeconfig=kubeconfig_of(apiserver, operator, tmp_path)) as transport:
+    async with AioTransport(kubeconfig=apiserver.kubeconfig_of(operator.name, namespace, tmp_path)) as transport:
         secrets = TokenSecrets(client=Client(transport), operator=operator)
         error = await refusal(secrets, namespace, "hub")
         assert error.trouble is Trouble.DENIED
