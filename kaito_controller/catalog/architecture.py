@@ -28,8 +28,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
-from itertools import cycle, islice
-from typing import TypeVar
+from itertools import chain, cycle, islice
+from typing import Final, TypeVar
 
 from attrs import field, frozen
 
@@ -56,6 +56,10 @@ class Mixer(StrEnum):
     LIGHTNING = "lightning"
     SHORT_CONV = "short_conv"
     NONE = "none"
+
+
+ATTENTION: Final = (Mixer.FULL, Mixer.SLIDING, Mixer.CHUNKED, Mixer.CROSS)
+"""Those that keep keys and values of every head, whose numbers are an `AttentionShape`."""
 
 
 class FeedForward(StrEnum):
@@ -199,6 +203,16 @@ class Architecture:
     def embedding_parameters(self) -> int:
         """Numbers in one embedding matrix."""
         return self.vocabulary_size * self.hidden_size
+
+    @cached_property
+    def mixer_kinds(self) -> frozenset[Mixer]:
+        """The kinds of mixers that there are."""
+        return frozenset(chain.from_iterable(self.mixers))
+
+    @cached_property
+    def feed_forward_kinds(self) -> frozenset[FeedForward]:
+        """The kinds of feed-forward parts that there are."""
+        return frozenset(chain.from_iterable(self.feed_forwards))
 
     @cached_property
     def layer_mixers(self) -> tuple[tuple[Mixer, ...], ...]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, TypeVar
 
 from kaito_controller.catalog.architecture import (
+    ATTENTION,
     Architecture,
     AttentionShape,
     Encoder,
@@ -20,7 +21,6 @@ from kaito_controller.catalog.architecture import (
 )
 from kaito_controller.catalog.fields import Fields
 
-ATTENTION: Final = (Mixer.FULL, Mixer.SLIDING, Mixer.CHUNKED, Mixer.CROSS)
 STATES: Final = (
     Mixer.MAMBA, Mixer.MAMBA2, Mixer.GATED_DELTA, Mixer.KIMI_DELTA, Mixer.LIGHTNING, Mixer.SHORT_CONV,
 )  # fmt: skip

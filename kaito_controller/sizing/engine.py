@@ -59,7 +59,7 @@ def engine_on(
     """The engine of a model of `limit` tokens, split over GPUs of a kind."""
     cuda = runtime.accelerator.device is EngineDevice.CUDA
     tokens, sequences = _batch(sku, flags, limit, cuda=cuda, ranks=split.tensor * split.pipeline)
-    if not cuda and _is_latent(architecture):
+    if not cuda and Mixer.LATENT in architecture.mixer_kinds:
         # The kernel for latent attention on a CPU without AMX reads a prompt in one step.
         tokens = max(tokens, limit)
     # Two batches at a time on a GPU (asynchronous scheduling), one for each stage beside the first.
@@ -95,7 +95,7 @@ def _batch(sku: SKU, flags: EngineFlags, limit: int, *, cuda: bool, ranks: int) 
 
 
 def _blocks(architecture: Architecture, sku: SKU, flags: EngineFlags, *, cuda: bool) -> tuple[int, int]:
-    latent = _is_latent(architecture)
+    latent = Mixer.LATENT in architecture.mixer_kinds
     if not cuda:
         # That kernel takes blocks of 16 only.
         return (_BLOCK, _BLOCK) if latent else (flags.block_size or _CPU_BLOCK, _CPU_KERNEL)
@@ -105,10 +105,6 @@ def _blocks(architecture: Architecture, sku: SKU, flags: EngineFlags, *, cuda: b
     elif latent and sku.compute_capability is not None and sku.compute_capability.major == _BLACKWELL:
         least = _BLACKWELL_LATENT_BLOCK
     return max(least, flags.block_size or least), least
-
-
-def _is_latent(architecture: Architecture) -> bool:
-    return any(Mixer.LATENT in parts for parts in architecture.mixers)
 
 
 def _graphs(tokens: int, sequences: int) -> int:

@@ -12,7 +12,14 @@ from typing import Final
 
 from attrs import frozen
 
-from kaito_controller.catalog.architecture import Architecture, AttentionShape, LatentShape, Mixer, StateShape
+from kaito_controller.catalog.architecture import (
+    ATTENTION,
+    Architecture,
+    AttentionShape,
+    LatentShape,
+    Mixer,
+    StateShape,
+)
 from kaito_controller.sizing.cache_rules import CacheRules
 from kaito_controller.sizing.missing import MissingNumber, known
 from kaito_controller.sizing.states import checkpoints, state_bytes
@@ -22,7 +29,6 @@ _INDEXER_GROUP: Final = 128
 _INDEXER_SCALE_BYTES: Final = 4
 # Blocks of a model with latent attention and states are multiples of this (platforms/interface.py).
 _LATENT_HYBRID_BLOCK: Final = 128
-_ATTENTION: Final = {Mixer.FULL, Mixer.SLIDING, Mixer.CHUNKED, Mixer.CROSS}
 
 
 class CacheKind(StrEnum):
@@ -116,7 +122,7 @@ class _Makers:
 
     def caches(self, parts: tuple[Mixer, ...]) -> Iterator[LayerCache]:
         for part in parts:
-            if part in _ATTENTION:
+            if part in ATTENTION:
                 yield self._attention(part)
             elif part is Mixer.LATENT:
                 yield self._latent()
@@ -191,9 +197,9 @@ def _aligned(architecture: Architecture, tensor: int, rules: CacheRules) -> tupl
 
     A page of attention is made at least as large as a state, by longer blocks; states are then padded to that page.
     """
-    kinds = {part for parts in architecture.mixers for part in parts}
-    states = [kind for kind in kinds if kind not in {*_ATTENTION, Mixer.LATENT, Mixer.NONE}]
-    if not states or not kinds & {*_ATTENTION, Mixer.LATENT}:
+    kinds = architecture.mixer_kinds
+    states = kinds.difference(ATTENTION, (Mixer.LATENT, Mixer.NONE))
+    if not states or kinds.isdisjoint((*ATTENTION, Mixer.LATENT)):
         return rules.block_size, None
     state = max(state_bytes(kind, state_shape(architecture, kind), tensor, rules) for kind in states)
     least = max(rules.kernel_block, rules.block_size)

@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import frozen
 
-from kaito_controller.catalog.architecture import Architecture, FeedForward, Mixer
+from kaito_controller.catalog.architecture import ATTENTION, Architecture, FeedForward, Mixer
 from kaito_controller.catalog.model import DTYPE_BYTES
 from kaito_controller.sizing.engine import Engine
 from kaito_controller.sizing.layer_caches import attention_shape, latent_shape, state_shape
@@ -163,9 +163,8 @@ def _adapter_width(architecture: Architecture, tensor: int) -> int:
 
 def _widest(architecture: Architecture, tensor: int) -> int:
     """Numbers of one token that the widest layer makes at a time, with the hidden state and its sum beside them."""
-    parts = {part for parts in architecture.mixers for part in parts}
-    feeds = {part for parts in architecture.feed_forwards for part in parts}
-    widths = [_mixer_width(architecture, part, tensor) for part in parts]
+    feeds = architecture.feed_forward_kinds
+    widths = [_mixer_width(architecture, part, tensor) for part in architecture.mixer_kinds]
     if FeedForward.DENSE in feeds and architecture.intermediate_size is not None:
         widths.append(3 * architecture.intermediate_size // tensor + architecture.hidden_size)
     if FeedForward.MOE in feeds and architecture.experts is not None:
@@ -176,7 +175,7 @@ def _widest(architecture: Architecture, tensor: int) -> int:
 
 
 def _mixer_width(architecture: Architecture, part: Mixer, tensor: int) -> int:
-    if part in {Mixer.FULL, Mixer.SLIDING, Mixer.CHUNKED, Mixer.CROSS}:
+    if part in ATTENTION:
         shape = attention_shape(architecture, part)
         heads = (shape.heads or 1) * (3 if architecture.attention_gate else 2) + 2 * (shape.kv_heads or 1)
         return heads * (shape.head_dim or 0) // tensor

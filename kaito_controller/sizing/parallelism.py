@@ -11,15 +11,14 @@ from itertools import accumulate
 from math import gcd
 from typing import Final
 
-from kaito_controller.catalog.architecture import Architecture, FeedForward, Mixer
+from kaito_controller.catalog.architecture import ATTENTION, Architecture, FeedForward, Mixer
 from kaito_controller.catalog.quantisation import Part, Quantisation
 from kaito_controller.sizing.layer_caches import attention_shape, state_shape
 from kaito_controller.sizing.stages import stage_bounds
 
 # vLLM pads the vocabulary to a multiple of this and cuts the padded one (layers/vocab_parallel_embedding.py).
 VOCABULARY_PADDING: Final = 64
-_ATTENTION: Final = {Mixer.FULL, Mixer.SLIDING, Mixer.CHUNKED, Mixer.CROSS}
-_ATTENDING: Final = {*_ATTENTION, Mixer.LATENT}
+_ATTENDING: Final = {*ATTENTION, Mixer.LATENT}
 # Whose code divides KV heads without keeping at least one on each rank (model_executor/models/gpt_oss.py).
 _NO_COPIES_OF_KV_HEADS: Final = {"GptOssForCausalLM"}
 
@@ -66,10 +65,10 @@ def stage_counts(architecture: Architecture) -> tuple[int, ...]:
 
 
 def _attention(architecture: Architecture, ranks: int, packing: Quantisation | None) -> Iterator[str]:
-    kinds = {part for parts in architecture.mixers for part in parts}
+    kinds = architecture.mixer_kinds
     if kinds & _ATTENDING and architecture.attention_heads % ranks:
         yield f"{architecture.attention_heads} attention heads do not divide by {ranks}"
-    for kind in sorted(kinds & _ATTENTION):
+    for kind in sorted(kinds.intersection(ATTENTION)):
         shape = attention_shape(architecture, kind)
         heads, kv_heads, width = shape.heads or 1, shape.kv_heads or 1, shape.head_dim or 1
         copies = architecture.name not in _NO_COPIES_OF_KV_HEADS
@@ -82,7 +81,7 @@ def _attention(architecture: Architecture, ranks: int, packing: Quantisation | N
 
 
 def _states(architecture: Architecture, ranks: int) -> Iterator[str]:
-    for kind in sorted({part for parts in architecture.mixers for part in parts} - _ATTENTION):
+    for kind in sorted(architecture.mixer_kinds.difference(ATTENTION)):
         if kind in {Mixer.LATENT, Mixer.NONE, Mixer.COMPRESSED}:
             continue
         shape = state_shape(architecture, kind)
@@ -97,7 +96,7 @@ def _states(architecture: Architecture, ranks: int) -> Iterator[str]:
 def _widths(
     architecture: Architecture, ranks: int, packing: Quantisation | None, *, expert_parallel: bool
 ) -> Iterator[str]:
-    feeds = {part for parts in architecture.feed_forwards for part in parts}
+    feeds = architecture.feed_forward_kinds
     if FeedForward.DENSE in feeds and architecture.intermediate_size is not None:
         yield from _width("intermediate size", architecture.intermediate_size, ranks, packing, Part.DENSE)
     experts = architecture.experts

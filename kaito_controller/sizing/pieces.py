@@ -12,7 +12,7 @@ from typing import Final
 
 from attrs import frozen
 
-from kaito_controller.catalog.architecture import Architecture, FeedForward, Mixer
+from kaito_controller.catalog.architecture import ATTENTION, Architecture, FeedForward, Mixer
 from kaito_controller.catalog.quantisation import Part
 from kaito_controller.sizing.layer_caches import attention_shape, latent_shape, state_shape
 from kaito_controller.sizing.missing import MissingNumber, known
@@ -101,7 +101,7 @@ def last_pieces(architecture: Architecture) -> Iterator[Piece]:
 
 
 def _mixer(architecture: Architecture, mixer: Mixer) -> Iterator[Piece]:
-    if mixer in {Mixer.FULL, Mixer.SLIDING, Mixer.CHUNKED, Mixer.CROSS}:
+    if mixer in ATTENTION:
         return _attention(architecture, mixer)
     if mixer is Mixer.LATENT:
         return _latent(architecture)

@@ -144,7 +144,7 @@ def _from_tensors(found: TensorPieces, architecture: Architecture, dtype: str) -
 
 
 def _everywhere(architecture: Architecture) -> bool:
-    latent = any(Mixer.LATENT in parts for parts in architecture.mixers)
+    latent = Mixer.LATENT in architecture.mixer_kinds
     return (architecture.experts is not None or bool(architecture.states)) and not latent
 
 

@@ -197,7 +197,7 @@ def _shortest(pattern: Any) -> Any:
 
 
 def _agree(made: Architecture, text: Values) -> None:
-    if made.attention_heads % made.kv_heads and Mixer.LATENT not in {part for parts in made.mixers for part in parts}:
+    if made.attention_heads % made.kv_heads and Mixer.LATENT not in made.mixer_kinds:
         raise ConfigProblem(
             f"config.json: num_key_value_heads: must divide num_attention_heads ({made.attention_heads}), "
             f"found {made.kv_heads}"
