@@ -13,11 +13,10 @@ from typing import Final
 
 from kaito_controller.catalog.architecture import ATTENTION, Architecture, FeedForward, Mixer
 from kaito_controller.catalog.quantisation import Part, Quantisation
+from kaito_controller.sizing import vocabulary
 from kaito_controller.sizing.layer_caches import attention_shape, state_shape
 from kaito_controller.sizing.stages import stage_bounds
 
-# vLLM pads the vocabulary to a multiple of this and cuts the padded one (layers/vocab_parallel_embedding.py).
-VOCABULARY_PADDING: Final = 64
 _ATTENDING: Final = {*ATTENTION, Mixer.LATENT}
 # Whose code divides KV heads without keeping at least one on each rank (model_executor/models/gpt_oss.py).
 _NO_COPIES_OF_KV_HEADS: Final = {"GptOssForCausalLM"}
@@ -41,7 +40,7 @@ def obstacles(
     yield from _attention(architecture, ranks, packing)
     yield from _states(architecture, ranks)
     yield from _widths(architecture, ranks, packing, expert_parallel=expert_parallel)
-    padded = -(-architecture.vocabulary_size // VOCABULARY_PADDING) * VOCABULARY_PADDING
+    padded = vocabulary.padded(architecture.vocabulary_size)
     if padded % ranks:
         yield f"the vocabulary of {padded} tokens does not divide by {ranks}"
     if architecture.encoder is not None and architecture.encoder.attention_heads % ranks:

@@ -13,11 +13,10 @@ from attrs import frozen
 from kaito_controller.catalog.architecture import Architecture, Mixer
 from kaito_controller.catalog.model import DTYPE_BYTES, Preset
 from kaito_controller.catalog.quantisation import Part, Quantisation
+from kaito_controller.sizing import vocabulary
 from kaito_controller.sizing.pieces import Cut, Piece, first_pieces, last_pieces, layer_pieces
 from kaito_controller.sizing.tensors import TensorPieces, tensor_pieces
 
-# vLLM pads the vocabulary to a multiple of this and cuts the padded one (layers/vocab_parallel_embedding.py).
-VOCABULARY_PADDING: Final = 64
 # Parts whose matrices a quantised checkpoint packs unless it says otherwise.
 _PACKED: Final = {Part.ATTENTION, Part.STATE, Part.DENSE, Part.EXPERTS, Part.SHARED_EXPERTS}
 # A checkpoint that holds tied embeddings twice is larger by one of them, give or take this share of it.
@@ -188,6 +187,5 @@ def _share(key: _Key, size: int, ranks: Ranks) -> int:
     if cut is Cut.EXPERTS and ranks.experts > 1:
         return -(-size * -(-units // ranks.experts) // units)
     if cut is Cut.VOCABULARY:
-        padded = -(-units // VOCABULARY_PADDING) * VOCABULARY_PADDING
-        return -(-size * padded // (units * ranks.tensor))
+        return -(-size * vocabulary.padded(units) // (units * ranks.tensor))
     return -(-size // ranks.tensor)
