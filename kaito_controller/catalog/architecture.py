@@ -251,15 +251,3 @@ def read_pattern(text: str, kinds: type[_K]) -> tuple[tuple[_K, ...], ...]:
     if not pattern:
         raise ValueError("a pattern has at least one layer")
     return tuple(pattern)
-
-
-def write_pattern(pattern: Sequence[tuple[StrEnum, ...]]) -> str:
-    """The shortest text that `read_pattern` reads as a pattern of the same layers, given that it is begun again."""
-    runs: list[tuple[str, int]] = []
-    for parts in pattern:
-        word = "+".join(parts)
-        if runs and runs[-1][0] == word:
-            runs[-1] = (word, runs[-1][1] + 1)
-        else:
-            runs.append((word, 1))
-    return " ".join(word if count == 1 else f"{word}*{count}" for word, count in runs)

@@ -38,11 +38,6 @@ class KVCache:
         """Blocks that one request of `tokens` tokens takes, over all groups."""
         return sum(group.blocks(tokens, self.rules) for group in self.groups)
 
-    def needed(self, tokens: int) -> tuple[int, ...]:
-        """Bytes on each stage's GPU without which a request of `tokens` tokens cannot be served."""
-        blocks = self.request_blocks(tokens) + 1
-        return tuple(blocks * size for size in self.block_bytes)
-
     def blocks(self, available: Sequence[int]) -> int:
         """Blocks of the pool, given the bytes that each stage's GPU has left."""
         if self.empty:
