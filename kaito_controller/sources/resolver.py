@@ -64,6 +64,7 @@ class Failed:
 
 
 Lookup = Pending | Found[V] | Failed
+"""What is known of something at a moment."""
 
 
 @define
@@ -110,7 +111,7 @@ class Resolver(Generic[K, V, W]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._is_closed = False
 
-    def lookup(self, key: K, who: W) -> Pending | Found[V] | Failed:
+    def lookup(self, key: K, who: W) -> Lookup[V]:
         """What is known now; whoever asks is woken when there is more."""
         found, failure = self._found.get(key), self._failures.get(key)
         if found is not None:

@@ -13,7 +13,7 @@ from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.machinery.reconcile.request import Request
 from kaito_controller.sources.errors import Trouble
 from kaito_controller.sources.model_reader import ModelKey
-from kaito_controller.sources.resolver import Failed, Found, Pending
+from kaito_controller.sources.resolver import Failed, Found, Lookup, Pending
 
 _TROUBLES: Final[Mapping[Trouble, Reason]] = {
     Trouble.DENIED: Reason.MODEL_ACCESS_DENIED,
@@ -21,7 +21,7 @@ _TROUBLES: Final[Mapping[Trouble, Reason]] = {
     Trouble.BUSY: Reason.MODEL_UNREACHABLE,
 }
 
-ModelLookup = Pending | Found[Preset] | Failed
+ModelLookup = Lookup[Preset]
 """What is known of a model that is not in the catalogue."""
 
 
