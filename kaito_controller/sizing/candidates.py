@@ -138,9 +138,7 @@ class _Finder:
     runtimes: tuple[Runtime, ...]
     demand: Demand
     wishes: Wishes
-    _known: dict[object, tuple[SKU, Runtime, InferencePlan | DoesNotFit]] = field(
-        factory=dict, init=False, repr=False, eq=False
-    )
+    _known: dict[object, tuple[str, InferencePlan | DoesNotFit]] = field(factory=dict, init=False, repr=False, eq=False)
 
     def find(self, sku: SKU) -> tuple[Runtime, InferencePlan | DoesNotFit]:
         runtime = runtime_for(sku, self.runtimes)
@@ -157,9 +155,9 @@ class _Finder:
                 demand=self.demand,
                 most_nodes=self.wishes.most_nodes,
             )
-            self._known[key] = (sku, runtime, made)
-        first, _, outcome = self._known[key]
-        return runtime, self._within_quota(sku, _renamed(outcome, first.name, sku.name))
+            self._known[key] = (sku.name, made)
+        name, outcome = self._known[key]
+        return runtime, self._within_quota(sku, _renamed(outcome, name, sku.name))
 
     def _refusal(self, sku: SKU) -> DoesNotFit | None:
         offered = self.wishes.offered.get(sku.name)
