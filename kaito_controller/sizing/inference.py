@@ -100,7 +100,7 @@ def plan_on(
 ) -> InferencePlan | DoesNotFit:
     """The same for a model whose sizes may be known from other kinds of hardware, on at most `most_nodes` nodes."""
     flags = demand.flags
-    misfit = unsuitable(sizes.preset, sku, runtime, node_count, flags) or too_long(sizes.preset, flags)
+    misfit = unsuitable(sizes, sku, runtime, node_count, flags) or too_long(sizes.preset, flags)
     if misfit is not None:
         return misfit
     demand = evolve(demand, flags=flags.over(_own_flags(sizes.preset, runtime)))

@@ -7,12 +7,12 @@ from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
 from kaito_controller.sizing.fit import Fit, gib
 from kaito_controller.sizing.flags import EngineFlags
 from kaito_controller.sizing.misfit import DoesNotFit, Misfit
-from kaito_controller.sizing.parallelism import stage_counts
+from kaito_controller.sizing.model_sizes import ModelSizes
 from kaito_controller.sizing.usable_memory import seen_memory
 
 
 def unsuitable(
-    preset: Preset, sku: SKU, runtime: Runtime, node_count: int | None, flags: EngineFlags
+    sizes: ModelSizes, sku: SKU, runtime: Runtime, node_count: int | None, flags: EngineFlags
 ) -> DoesNotFit | None:
     """Why a runtime cannot serve a model on an instance type whatever its memory; None where it can."""
     accelerator = runtime.accelerator
@@ -26,13 +26,13 @@ def unsuitable(
         message = _not_contained(sku, runtime)
         if message:
             return DoesNotFit(reason=Misfit.ACCELERATOR, message=message)
-    if preset.weights_folder and runtime.models_parameter is None:
+    if sizes.preset.weights_folder and runtime.models_parameter is None:
         message = (
-            f"preset {preset.name} is in no hub, and runtime {runtime.name} reads no folder of models: "
+            f"preset {sizes.preset.name} is in no hub, and runtime {runtime.name} reads no folder of models: "
             "choose another preset, or run the operator with a runtime that does"
         )
         return DoesNotFit(reason=Misfit.WEIGHTS, message=message)
-    message = _bad_nodes(preset, sku, runtime, node_count, flags.pipeline_parallel_size)
+    message = _bad_nodes(sizes, sku, runtime, node_count, flags.pipeline_parallel_size)
     return DoesNotFit(reason=Misfit.NODE_COUNT, message=message) if message else None
 
 
@@ -48,7 +48,7 @@ def _not_contained(sku: SKU, runtime: Runtime) -> str:
     )
 
 
-def _bad_nodes(preset: Preset, sku: SKU, runtime: Runtime, count: int | None, stages: int | None) -> str:
+def _bad_nodes(sizes: ModelSizes, sku: SKU, runtime: Runtime, count: int | None, stages: int | None) -> str:
     """Why a model cannot have so many nodes, each of which is one stage of a pipeline."""
     counted = count is not None and count > 1
     if counted and stages is not None and stages != count:
@@ -57,22 +57,23 @@ def _bad_nodes(preset: Preset, sku: SKU, runtime: Runtime, count: int | None, st
             "number, or leave pipeline-parallel-size out"
         )
     if counted:
-        return _bad_stages(preset, sku, runtime, count or 1, "resource.count")
-    return _bad_stages(preset, sku, runtime, stages, "pipeline-parallel-size") if stages is not None else ""
+        return _bad_stages(sizes, sku, runtime, count or 1, "resource.count")
+    return _bad_stages(sizes, sku, runtime, stages, "pipeline-parallel-size") if stages is not None else ""
 
 
-def _bad_stages(preset: Preset, sku: SKU, runtime: Runtime, count: int, name: str) -> str:
+def _bad_stages(sizes: ModelSizes, sku: SKU, runtime: Runtime, count: int, name: str) -> str:
     if count == 1:
         return ""
     if not runtime.multi_node:
         return f"{name} is {count}, and runtime {runtime.name} serves a model on one node: leave it out"
     if sku.partition is not None:
         return f"{name} is {count}, and a model on a slice of a GPU does not span nodes: leave it out"
-    return _uncut(preset, count, name)
+    return _uncut(sizes, count, name)
 
 
-def _uncut(preset: Preset, count: int, name: str) -> str:
-    layers, counts = preset.architecture.layers, stage_counts(preset.architecture)
+def _uncut(sizes: ModelSizes, count: int, name: str) -> str:
+    preset, counts = sizes.preset, sizes.stage_counts
+    layers = preset.architecture.layers
     if count in counts:
         return ""
     if counts == (1,):
