@@ -139,12 +139,11 @@ def adapters_entry(
     The engine makes all slots when it starts, each of the highest rank (vLLM, lora/layers); one half of each pair is
     cut over tensor ranks with the matrix that it belongs to, the other copied.
     """
-    numbers = slots * rank * layers * _adapter_width(architecture, tensor)
+    width = _adapter_width(architecture, tensor)
     return LedgerEntry(
         entry="LoRA adapters",
-        bytes=numbers * DTYPE_BYTES[dtype],
-        formula=f"{slots} slots x rank {rank} x {layers} layers x {_adapter_width(architecture, tensor)} numbers x "
-        f"{DTYPE_BYTES[dtype]} bytes",
+        bytes=slots * rank * layers * width * DTYPE_BYTES[dtype],
+        formula=f"{slots} slots x rank {rank} x {layers} layers x {width} numbers x {DTYPE_BYTES[dtype]} bytes",
         source="vLLM, lora/layers",
     )
 
