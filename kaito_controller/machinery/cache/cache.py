@@ -15,6 +15,7 @@ from kaito_controller.machinery.cache.consistency import StaleCacheError, Writes
 from kaito_controller.machinery.cache.informer import Informer
 from kaito_controller.machinery.cache.transform import Transform, strip
 from kaito_controller.machinery.cache.unfit import UnfitObjects
+from kaito_controller.machinery.cancellation import failure_of
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.events.recorder import EventRecorder
@@ -215,13 +216,9 @@ class Cache:
         self._tasks[informer] = task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        error: BaseException | None
-        if not task.cancelled():
-            error = task.exception()
-        else:
-            # Whoever stops or removes an informer has taken its task out before; this one went by itself.
-            is_lost = task in self._tasks.values()
-            error = RuntimeError(f"{task.get_name()}: cancelled, though not asked to stop") if is_lost else None
+        # Whoever stops or removes an informer has taken its task out before.
+        is_ended = task.cancelled() and task not in self._tasks.values()
+        error = None if is_ended else failure_of(task)
         if error is not None and self._error is None:
             log.critical("an informer has failed", informer=task.get_name(), error=str(error))
             self._error = error

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, TypeGuard
 
 from kaito_controller.machinery.cache.event import AsyncHandler, Event, Handler
+from kaito_controller.machinery.cancellation import is_asked_to_end
 from kaito_controller.machinery.clock import Clock
 
 HANDLER_GRACE_S: Final = 5.0
@@ -225,8 +226,7 @@ class BufferedRegistration(Registration):
         try:
             await self._handler(event)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_asked_to_end():
                 raise
             # The handler awaited something that was cancelled: a failure of this event, not our own end.
             self._failed(event, error)

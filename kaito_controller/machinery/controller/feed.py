@@ -10,6 +10,7 @@ from kaito_controller.kube.metadata import Object, resource_version
 from kaito_controller.machinery.cache.cache import Cache
 from kaito_controller.machinery.cache.event import Event
 from kaito_controller.machinery.cache.registration import Registration
+from kaito_controller.machinery.cancellation import failure_of
 from kaito_controller.machinery.controller.source import Watch
 from kaito_controller.machinery.queue.workqueue import WorkQueue
 from kaito_controller.machinery.reconcile.request import Request
@@ -121,10 +122,9 @@ class TaskFeed:
         if self._task is None:
             return
         await asyncio.wait({self._task})
-        if self._task.cancelled():
-            # Something that it waited for was; it adds no more than one that raised.
-            raise RuntimeError(f"{self._task.get_name()}: cancelled, though not asked to stop")
-        self._task.result()
+        error = failure_of(self._task)
+        if error is not None:
+            raise error
 
     async def wait_synced(self) -> None:
         """It makes requests of what happens, not of what exists: there is nothing to wait for."""

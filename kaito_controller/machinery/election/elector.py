@@ -17,6 +17,7 @@ from attrs import define, field
 from kaito_controller.kube.core import LEASES
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.backoff import Backoff
+from kaito_controller.machinery.cancellation import is_asked_to_end
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.election import lease as leases
@@ -151,7 +152,7 @@ class LeaderElector:
             raise
         except (Exception, asyncio.CancelledError) as error:
             # The work goes on at this moment, in another thread perhaps: the lease must not be given up under it.
-            if _was_asked_to_end(error):
+            if isinstance(error, asyncio.CancelledError) and is_asked_to_end():
                 raise
             raise self._lost(f"cannot be renewed any more: {error!r}") from error
 
@@ -296,9 +297,3 @@ class LeaderElector:
             log.info("leadership changed", lease=self.name, identity=self.identity, leading=leading)
         self._leading = leading
         self.metrics.leading.labels(self.name).set(1 if leading else 0)
-
-
-def _was_asked_to_end(error: BaseException) -> bool:
-    """Whether somebody cancelled this task, and not only what it waited for."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from kaito_controller.machinery.cancellation import failure_of
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.log import logger
 
@@ -105,12 +106,7 @@ class RunnableGroup:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        error: BaseException | None
-        if not task.cancelled():
-            error = task.exception()
-        else:
-            # Something that it waited for was; its work is no more done than that of one that raised.
-            error = None if self.is_closed else RuntimeError(f"{task.get_name()}: cancelled, though not asked to stop")
+        error = None if task.cancelled() and self.is_closed else failure_of(task)
         if error is None:
             return
         if self.is_closed:

@@ -14,6 +14,7 @@ from attrs import define, field, frozen
 
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.backoff import TokenBucket
+from kaito_controller.machinery.cancellation import is_asked_to_end
 from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiConnectionError, ApiConnectionLostError, ApiTimeoutError
 from kaito_controller.machinery.metrics import Metrics
@@ -135,8 +136,7 @@ class Wire:
             # What aiohttp calls it when the session was closed under a request or under a stream being read.
             raise ApiConnectionLostError(f"{what}: the connection was closed ({error})") from error
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_asked_to_end():
                 raise
             # And what comes of it while a name is resolved or a connection waited for. Let through, it would end the
             # task that asked, as if somebody had meant that.
