@@ -20,6 +20,23 @@ MODELS_PATH: Final = "/v1/models"
 CHAT_COMPLETIONS_PATH: Final = "/v1/chat/completions"
 COMPLETIONS_PATH: Final = "/v1/completions"
 
+# The agent beside the server, in a container of its own: it fetches weights and adapters, keeps the engine's adapters as
+# the list in WANTED_FILE says, and tells on REPORT_PATH how far it is. `{python} -m inference_server.agent [ARG VALUE]…`
+AGENT_MODULE: Final = "inference_server.agent"
+AGENT_CONTAINER: Final = "agent"
+AGENT_PORT: Final = 5001
+REPORT_PATH: Final = "/report"
+REPORT_MAX_BYTES: Final = 64 * 1024
+
+# Fine-tuning, in a Job: first `{python} -m inference_server.tune fetch` in an init container, which brings the data and
+# refuses what cannot be learnt from, then `{python} -m inference_server.tune run`, which trains, and saves or pushes.
+TUNE_MODULE: Final = "inference_server.tune"
+TUNE_FETCH: Final = "fetch"
+TUNE_RUN: Final = "run"
+TUNE_FETCH_CONTAINER: Final = "fetch"
+TUNE_CONTAINER: Final = "tune"
+TUNE_PORT: Final = PORT
+
 # Arguments. The value follows as a word of its own (`--model`, `NAME`); no argument ever passes through a shell.
 ARG_MODEL: Final = "--model"
 ARG_SERVED_MODEL_NAME: Final = "--served-model-name"
@@ -49,9 +66,29 @@ ARG_CHAT_TEMPLATE: Final = "--chat-template"
 ARG_TOOL_CALL_PARSER: Final = "--tool-call-parser"
 ARG_ENABLE_AUTO_TOOL_CHOICE: Final = "--enable-auto-tool-choice"
 ARG_ENABLE_LORA: Final = "--enable-lora"
+ARG_MAX_LORAS: Final = "--max-loras"
+ARG_MAX_CPU_LORAS: Final = "--max-cpu-loras"
+ARG_MAX_LORA_RANK: Final = "--max-lora-rank"
 ARG_PERFORMANCE_MODE: Final = "--performance-mode"
 # Ours, not vLLM's: a YAML file whose map `vllm` holds further flags (without dashes); they win over the arguments.
 ARG_CONFIG_FILE: Final = "--config-file"
+
+# The agent's.
+ARG_ENGINE: Final = "--engine"  # the server's URL on loopback
+ARG_WANTED: Final = "--wanted"  # the file of wanted adapters
+ARG_CACHE: Final = "--cache"  # the folder that adapters are fetched to
+ARG_SECRETS: Final = "--secrets"  # the folder that holds one folder for each mounted Secret
+ARG_ALLOW_PRIVATE_URLS: Final = "--allow-private-urls"  # a CIDR that addresses may lie in; again for more
+# Tuning's.
+ARG_METHOD: Final = "--method"  # lora or qlora
+ARG_DATA: Final = "--data"  # the folder that holds the data; `fetch` fills it
+ARG_DATA_URL: Final = "--data-url"  # a file to download; again for more
+ARG_DATA_IMAGE: Final = "--data-image"  # an OCI image or artifact with the data below /data
+ARG_OUTPUT: Final = "--output"  # the folder for checkpoints and the adapter
+ARG_OUTPUT_IMAGE: Final = "--output-image"  # where to push the adapter
+ARG_PULL_SECRET: Final = "--pull-secret"  # the name of a folder of ARG_SECRETS; again for more
+ARG_PUSH_SECRET: Final = "--push-secret"  # as above, for ARG_OUTPUT_IMAGE
+ARG_MODEL_NAME: Final = "--model-name"  # the preset, as the result is to name its base model
 
 # The value of --max-model-len that lets vLLM take the longest context that fits.
 MAX_MODEL_LEN_AUTO: Final = "auto"
@@ -63,7 +100,18 @@ CONFIG_DIRECTORY: Final = "/mnt/config"
 CONFIG_FILE_NAME: Final = "inference_config.yaml"
 CONFIG_FILE: Final = f"{CONFIG_DIRECTORY}/{CONFIG_FILE_NAME}"
 CONFIG_SECTION: Final = "vllm"
-ADAPTERS_DIRECTORY: Final = "/mnt/adapter"
+ADAPTERS_DIRECTORY: Final = "/mnt/adapter"  # adapters as the engine reads them, one folder each
+WANTED_DIRECTORY: Final = "/mnt/wanted"
+WANTED_FILE_NAME: Final = "adapters.json"
+WANTED_FILE: Final = f"{WANTED_DIRECTORY}/{WANTED_FILE_NAME}"
+ADAPTER_VOLUMES_DIRECTORY: Final = "/mnt/adapter-volumes"  # the user's volumes, one folder for each adapter
+SECRETS_DIRECTORY: Final = "/mnt/secrets"  # one folder for each Secret that opens a registry
+SECRET_DOCKER_CONFIG: Final = ".dockerconfigjson"
+SECRET_CERTIFICATE: Final = "ca.crt"  # optional: who signed the registry's certificate
+TUNING_CONFIG_FILE_NAME: Final = "training_config.yaml"
+TUNING_CONFIG_FILE: Final = f"{CONFIG_DIRECTORY}/{TUNING_CONFIG_FILE_NAME}"
+DATA_DIRECTORY: Final = "/mnt/data"
+RESULTS_DIRECTORY: Final = "/mnt/results"
 WEIGHTS_DIRECTORY: Final = "/workspace/weights"
 SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 (a mount point, not a temporary file)
 
@@ -71,9 +119,16 @@ SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 (a mount point, not a 
 ENV_HUB_TOKEN: Final = "HF_TOKEN"  # noqa: S105 (the name of a variable)
 ENV_POD_INDEX: Final = "POD_INDEX"
 
+# What images of adapters and of data hold, as KAITO packs them, and what names an adapter's base model on its manifest.
+IMAGE_DATA_DIRECTORY: Final = "data"
+ANNOTATION_MODEL_NAME: Final = "sh.kaito.model.name"
+
 # Exit codes, so that a crashing pod says why (sysexits.h values where one fits).
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2  # an argument is unknown, missing or malformed
+EXIT_DATA: Final = 65  # the data cannot be learnt from: a broken line, no line, a form nobody knows
 EXIT_MODEL: Final = 66  # the model cannot be found, read or is not safetensors
 EXIT_ENGINE: Final = 70  # the engine could not start or died
+EXIT_OUTPUT: Final = 73  # the result cannot be saved or pushed
+EXIT_UNAVAILABLE: Final = 69  # a hub, registry or web server did not answer, so another try may help
 EXIT_CONFIG: Final = 78  # the config file is missing, not YAML or names an unknown option
