@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from benchmarks import churn, workspace, workspaces
 from benchmarks.machinery import benchmark as machinery_benchmark
+from benchmarks.serving import benchmark as serving_benchmark
 
 
 class Benchmark(Protocol):
@@ -34,6 +35,7 @@ class Benchmark(Protocol):
 BENCHMARKS: Mapping[str, Benchmark] = {
     "churn": churn,
     "machinery": machinery_benchmark,
+    "serving": serving_benchmark,
     "workspace": workspace,
     "workspaces": workspaces,
 }
