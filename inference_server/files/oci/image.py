@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attrs import field, frozen
 
 from inference_server import contract
-from inference_server.files.clock import Clock
+from inference_server.files import disk
+from inference_server.files.clock import Clock, SystemClock
+from inference_server.files.errors import FetchError, Kind
 from inference_server.files.limits import Limits
+from inference_server.files.oci import blobs, manifests, packing, session
 from inference_server.files.oci.credentials import Credentials
-from inference_server.files.progress import Progress
+from inference_server.files.oci.manifest import Descriptor, Form, Manifest
+from inference_server.files.oci.reference import Reference
+from inference_server.files.oci.root import Root
+from inference_server.files.oci.session import Session
+from inference_server.files.progress import Progress, silent
+from inference_server.files.staging import Stage, files_of, staged
 
 
 @frozen(kw_only=True)
@@ -48,14 +57,22 @@ def pull(
     A registry on a loopback address may speak plain HTTP; every other is spoken to by HTTPS.
     Raises `FetchError`.
     """
-    raise NotImplementedError
+    parsed, bounds = Reference.parse(reference), limits or Limits()
+    with session.opened(parsed, credentials, session.PULL, bounds, clock or SystemClock()) as opened:
+        digest, manifest = manifests.chosen(opened)
+        with staged(folder, str(parsed)) as stage:
+            _fill(opened, manifest, stage, subfolder, progress or silent)
+            files = files_of(stage.content)
+    return Pulled(digest=digest, annotations=manifest.annotations, files=files)
 
 
 def resolve(
     reference: str, *, credentials: Credentials, limits: Limits | None = None, clock: Clock | None = None
 ) -> str:
     """The digest that a tag points to now; of an index, the index's own. Raises `FetchError`."""
-    raise NotImplementedError
+    parsed = Reference.parse(reference)
+    with session.opened(parsed, credentials, session.PULL, limits or Limits(), clock or SystemClock()) as opened:
+        return manifests.digest(opened)
 
 
 def push(
@@ -71,8 +88,62 @@ def push(
 ) -> str:
     """Push the named files of a folder as one image and return its digest, `sha256:…`.
 
-    The files lie below `data/` in one gzip layer. The bytes depend on the files' contents, names and the annotations
-    alone, so that the same result pushed twice is the same image. A reference with a digest is refused.
-    Raises `FetchError`.
+    The files lie below `data/` in one gzip layer, which is packed in a hidden folder beside them. The bytes depend on
+    the files' contents, names and the annotations alone, so that the same result pushed twice is the same image.
+    A reference with a digest is refused. Raises `FetchError`.
     """
-    raise NotImplementedError
+    parsed, bounds = Reference.parse(reference), limits or Limits()
+    if parsed.digest:
+        raise FetchError(
+            kind=Kind.INVALID,
+            subject=str(parsed),
+            found="an image is pushed under a tag, and this names a digest",
+            remedy="leave the digest away",
+        )
+    with disk.writing(str(parsed)):
+        scratch = tempfile.TemporaryDirectory(prefix=".pushing-", dir=folder)
+    with scratch as place:
+        packed = packing.pack(folder, names, Path(place, "layer"), annotations, str(parsed))
+        with session.opened(parsed, credentials, session.PUSH, bounds, clock or SystemClock()) as opened:
+            blobs.push(opened, blobs.Blob.of_file(packed.layer, packed.layer_digest), progress or silent)
+            blobs.push(opened, blobs.Blob.of_bytes(packed.config, packed.config_digest), silent)
+            manifests.push(opened, packed.manifest, packed.digest)
+    return packed.digest
+
+
+def _fill(opened: Session, manifest: Manifest, stage: Stage, subfolder: str, progress: Progress) -> None:
+    """Bring and apply the layers; the stage's content is then what is wanted of them."""
+    subject, limits = str(opened.reference), opened.web.limits
+    is_artifact = any(layer.title for layer in manifest.layers)
+    root = Root(folder=stage.content, only="" if is_artifact else subfolder, limits=limits, subject=subject)
+    for layer, told in blobs.in_turn(manifest.layers, progress, limits.max_bytes, subject):
+        file = stage.scratch / "layer"
+        blobs.pull(opened, layer, file, told)
+        _apply(root, layer, file)
+        file.unlink(missing_ok=True)
+    root.finish()
+    below = stage.content / subfolder
+    if below.is_dir():
+        stage.content = below
+    elif not is_artifact:
+        raise FetchError(
+            kind=Kind.INVALID,
+            subject=subject,
+            found=f"the image has no folder /{subfolder}",
+            remedy=f"put the files into /{subfolder}, as in FROM scratch, COPY . /{subfolder}",
+        )
+
+
+def _apply(root: Root, layer: Descriptor, file: Path) -> None:
+    match layer.form:
+        case Form.FILE:
+            root.place(layer.title, file)
+        case Form.GZIP | Form.TAR:
+            root.apply(file, is_gzip=layer.form is Form.GZIP)
+        case Form.ZSTD:
+            raise FetchError(
+                kind=Kind.INVALID,
+                subject=root.subject,
+                found="it has a layer compressed by zstd, which is not read",
+                remedy="push it with gzip layers",
+            )
