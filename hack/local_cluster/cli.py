@@ -20,14 +20,16 @@ from kaito_controller.providers.local.machines import MachineLimit, MachineProbl
 from kaito_controller.providers.local.programs import MissingProgram
 from kaito_controller.testing.control_plane import ControlPlane, ControlPlaneError
 from kaito_controller.testing.programs import ProgramMissing
+from kaito_controller.testing.registry import RegistryError
 from local_cluster import lifecycle, report, surroundings
+from local_cluster import registry as registry_of
 from local_cluster.kubectl import KubectlError
 from local_cluster.phases import Phases
 from local_cluster.problem import Problem
 from local_cluster.state import ClusterState, clusters_folder
 
 EXPECTED = (Problem, ControlPlaneError, ProgramMissing, KubectlError, NetworkProblem, MachineProblem, MachineLimit,
-            MissingProgram, BadClusterFile)  # fmt: skip
+            MissingProgram, BadClusterFile, RegistryError)  # fmt: skip
 """What is a person's to remedy: said in its own words, without a traceback."""
 
 DEFAULT_NAME = "kaito"
@@ -36,13 +38,14 @@ DEFAULT_NAME = "kaito"
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(prog="hack/cluster", description="A Kubernetes cluster on this machine.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="up|down|status|kubeconfig|logs")
+    commands = top.add_subparsers(dest="command", required=True, metavar="up|down|status|kubeconfig|registry|logs")
     made = {}
     for name, help_text in (
         ("up", "start a cluster, or add what the running one lacks"),
         ("down", "take a cluster away, without a trace"),
         ("status", "show what runs; exits 1 when the cluster is not whole"),
         ("kubeconfig", "print the path of the administrator's kubeconfig"),
+        ("registry", "start an OCI registry that pods reach, unless it runs, and print its address"),
         ("logs", "print what a component printed"),
     ):
         made[name] = commands.add_parser(name, help=help_text, description=help_text)
@@ -52,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add("--kwok-nodes", type=_count, default=0, metavar="N", help="simulated nodes (default: 0)")
     add("--port", type=_port, default=0, metavar="PORT", help="port of the API server (default: a free one)")
     add("--max-nodes", type=_count, default=4, metavar="N", help="nodes a provisioner may add (default: %(default)s)")
+    add("--registry", action="store_true", help="with a registry, as hack/cluster registry makes one")
     add("--kubeconfig", type=Path, metavar="FILE", help="use the cluster of this kubeconfig instead of making one")
     made["logs"].add_argument("component", nargs="?", help="a component, NODE/PROGRAM, or nothing for a list")
     made["logs"].add_argument("--follow", "-f", action="store_true", help="go on as more is printed")
@@ -62,18 +66,22 @@ def up(arguments: argparse.Namespace) -> int:
     """Start a cluster and say how to use it."""
     state = ClusterState.of(arguments.name)
     if arguments.kubeconfig:
-        if arguments.nodes or arguments.kwok_nodes or arguments.port:
-            raise Problem("--kubeconfig uses a cluster that is there: leave out --nodes, --kwok-nodes and --port")
+        if arguments.nodes or arguments.kwok_nodes or arguments.port or arguments.registry:
+            raise Problem(
+                "--kubeconfig uses a cluster that is there: leave out --nodes, --kwok-nodes, --port and --registry"
+            )
         lifecycle.adopt(state, arguments.kubeconfig)
     else:
         started = time.monotonic()
         wanted = lifecycle.Wanted(nodes=arguments.nodes, kwok_nodes=arguments.kwok_nodes, port=arguments.port,
-                                  max_nodes=arguments.max_nodes)  # fmt: skip
+                                  max_nodes=arguments.max_nodes, registry=arguments.registry)  # fmt: skip
         lifecycle.up(state, wanted, Phases())
         print(f"The cluster {state.name!r} is up after {time.monotonic() - started:.0f} s.", file=sys.stderr)
     document = state.read() or {}
     option = "" if state.name == DEFAULT_NAME else f" --name {state.name}"
     print(f"Kubernetes {document['kubernetes_version']}: export KUBECONFIG={document['kubeconfig']}", file=sys.stderr)
+    if arguments.registry:
+        print(registry_of.advice(document["registry"]), file=sys.stderr)
     print(f"Look with hack/cluster status{option}, end with hack/cluster down{option}.", file=sys.stderr)
     return 0
 
@@ -108,6 +116,18 @@ def kubeconfig(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def registry(arguments: argparse.Namespace) -> int:
+    """Start the cluster's registry and print its address."""
+    state, document = _existing(arguments.name)
+    if not lifecycle.is_running(state, document):
+        raise Problem(f"the cluster {state.name!r} is not whole: start it afresh with hack/cluster up --registry")
+    with state.locked():
+        told = registry_of.ensure(state)
+    print(registry_of.advice(told), file=sys.stderr)
+    print(told["address"])
+    return 0
+
+
 def logs(arguments: argparse.Namespace) -> int:
     """Print a log, or the names of the logs there are."""
     state = ClusterState.of(arguments.name)
@@ -129,7 +149,8 @@ def logs(arguments: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "up": up, "down": down, "status": status, "kubeconfig": kubeconfig, "logs": logs,
+    "up": up, "down": down, "status": status, "kubeconfig": kubeconfig, "registry": registry,
+    "logs": logs,
 }  # fmt: skip
 
 

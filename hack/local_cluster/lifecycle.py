@@ -22,7 +22,7 @@ from kaito_controller.testing.control_plane import (
     Network,
 )
 from kaito_controller.testing.programs import built, program
-from local_cluster import nodes, packages, simulated
+from local_cluster import nodes, packages, registry, simulated
 from local_cluster.folders import REPOSITORY, require_room
 from local_cluster.kubectl import Kubectl, KubectlError
 from local_cluster.phases import Phases
@@ -42,6 +42,7 @@ class Wanted:
     kwok_nodes: int = 0
     port: int = 0
     max_nodes: int = 4
+    registry: bool = False
 
 
 def up(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
@@ -53,12 +54,14 @@ def up(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
         document = state.read()
         if document and is_running(state, document):
             _extend(state, document, wanted, phases)
+            _add_registry(state, wanted, phases)
             return
         if state.exists:
             with phases.phase("cleaning"):
                 clear(state)
         try:
             _create(state, wanted, phases)
+            _add_registry(state, wanted, phases)
         except BaseException:
             clear(state, keep_logs=True)
             if state.exists:
@@ -126,7 +129,8 @@ def _create(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
     real, simulated_count = _choose_nodes(wanted, phases)
     require_room(state.folder, _STATE_GIB, "a cluster", environment_variable="KAITO_STATE")
     with phases.phase("binaries"):
-        for module in ("kubernetes", *(("coredns", "pause") if real else ()), *(("kwok",) if simulated_count else ())):
+        parts = ((("coredns", "pause"), real), (("kwok",), simulated_count), (("registry",), wanted.registry))
+        for module in ("kubernetes", *(module for modules, needed in parts if needed for module in modules)):
             phases.waits_for(module)
             built(module)
     plan = nodes.prepare_network(state.folder) if real else None
@@ -188,6 +192,13 @@ def _add_nodes(state: ClusterState, kubectl: Kubectl, phases: Phases, *, real: i
         with phases.phase("kwok nodes"):
             beside = "bridge" in (state.read() or {})
             simulated.ensure(kubectl, simulated_count, beside_real_nodes=beside)
+
+
+def _add_registry(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
+    if wanted.registry:
+        with phases.phase("registry"):
+            phases.waits_for("an OCI registry to answer")
+            registry.ensure(state)
 
 
 def _choose_nodes(wanted: Wanted, phases: Phases) -> tuple[int, int]:
