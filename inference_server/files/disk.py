@@ -23,7 +23,7 @@ def writing(subject: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _told(error, subject) from error
+        raise told_of(error, subject) from error
 
 
 def require_room(folder: Path, wanted_bytes: int, subject: str) -> None:
@@ -49,7 +49,8 @@ def sync(folder: Path) -> None:
                 os.close(descriptor)
 
 
-def _told(error: OSError, subject: str) -> FetchError:
+def told_of(error: OSError, subject: str) -> FetchError:
+    """What an error of the file system means."""
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in _FULL:
         found, remedy = f"no room on the disk is left{where}", "give the volume more room"

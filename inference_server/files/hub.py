@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
+from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
+from huggingface_hub import HfApi, hf_hub_download
 
-from inference_server.files.clock import Clock
+from inference_server.files import disk, hub_files
+from inference_server.files.clock import Clock, SystemClock
+from inference_server.files.errors import FetchError, Kind
+from inference_server.files.hub_failures import understood
+from inference_server.files.hub_files import HubFile
+from inference_server.files.hub_progress import Total
 from inference_server.files.limits import Limits
-from inference_server.files.progress import Progress
+from inference_server.files.progress import Progress, silent
+from inference_server.files.retry import persistently
+from inference_server.files.staging import files_of, staged
 
 SAFE_PATTERNS: Final = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.md")
 """Weights as safetensors, and what tokenizers and configurations are kept in: no pickle (.bin, .pt), no program."""
+
+ENDPOINT_VARIABLE: Final = "HF_ENDPOINT"
+DEFAULT_ENDPOINT: Final = "https://huggingface.co"
+
+# What the hub lets repositories be called, and git its references.
+_MODEL: Final = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_REVISION: Final = re.compile(r"[A-Za-z0-9][\w./+-]{0,199}", re.ASCII)
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_AT_A_TIME: Final = 4
 
 
 @frozen(kw_only=True)
@@ -42,7 +66,141 @@ def fetch(
     """Download `organization/model[@revision]` into `folder`, pinned to one commit.
 
     The folder appears whole or not at all; an older one is replaced. What a broken attempt brought stays in a hidden
-    sibling, and the next attempt goes on from there. A file that `patterns` matches but that is a pickle or a program
-    is refused. Raises `FetchError`.
+    sibling, and the next attempt goes on from there. Every file is compared with the digest that the hub lists for it.
+    A file that `patterns` matches but that is a pickle or a program is refused. The library that downloads takes
+    proxies from the environment. Raises `FetchError`.
     """
-    raise NotImplementedError
+    wanted = _Wanted.parse(reference, token)
+    download = _Download(
+        wanted=wanted, limits=limits or Limits(), progress=progress or silent, clock=clock or SystemClock()
+    )
+    return download.run(folder, patterns)
+
+
+@frozen(kw_only=True)
+class _Wanted:
+    """What is asked, of which hub, and as whom. `repr` holds no secret."""
+
+    model: str
+    revision: str
+    endpoint: str
+    token: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, reference: str, token: str | None) -> Self:
+        model, at, revision = reference.partition("@")
+        if not _MODEL.fullmatch(model) or ".." in reference or (at and not _REVISION.fullmatch(revision)):
+            raise FetchError(
+                kind=Kind.INVALID,
+                subject=repr(reference[:200]),
+                found="this is no name of a model",
+                remedy="write it as organization/model or organization/model@revision",
+            )
+        endpoint = os.environ.get(ENDPOINT_VARIABLE, "").rstrip("/") or DEFAULT_ENDPOINT
+        if token and not _is_confidential(endpoint):
+            raise FetchError(
+                kind=Kind.UNSAFE,
+                subject=reference,
+                found=f"a token is given, and {ENDPOINT_VARIABLE} has no https: everybody on the way could read it",
+                remedy="use an https address, or leave the token away",
+            )
+        return cls(model=model, revision=revision or "main", endpoint=endpoint, token=token or "")
+
+    @property
+    def subject(self) -> str:
+        return f"{self.model}@{self.revision}"
+
+
+@frozen(kw_only=True)
+class _Download:
+    """One repository on its way."""
+
+    wanted: _Wanted
+    limits: Limits
+    progress: Progress
+    clock: Clock
+
+    def run(self, folder: Path, patterns: Sequence[str]) -> Fetched:
+        subject = self.wanted.subject
+        commit, files = persistently(lambda: self._listed(patterns), self.clock, self.limits)
+        total = Total(progress=self.progress, bytes_total=sum(file.size for file in files))
+        with staged(folder, subject, keep=True) as stage:
+            content = stage.content
+            with disk.writing(subject):
+                disk.require_room(content, total.bytes_total - _bytes_in(content), subject)
+            with ThreadPoolExecutor(max_workers=_AT_A_TIME) as pool:
+                done = [pool.submit(self._bring, file, commit, content, total) for file in files]
+                try:
+                    for future in done:
+                        future.result()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+            with disk.writing(subject):
+                _leave_only(content, {file.path for file in files})
+            found = files_of(content)
+        return Fetched(revision=commit, files=found)
+
+    def _listed(self, patterns: Sequence[str]) -> tuple[str, tuple[HubFile, ...]]:
+        """The commit that the revision names now, and the files of it that are wanted."""
+        wanted = self.wanted
+        api = HfApi(endpoint=wanted.endpoint, token=wanted.token or False)
+        with self._understood():
+            commit = api.model_info(wanted.model, revision=wanted.revision).sha or ""
+            if not _COMMIT.fullmatch(commit):
+                raise FetchError(kind=Kind.CORRUPT, subject=wanted.subject, found="the hub names no commit")
+            listed = api.list_repo_tree(wanted.model, revision=commit, recursive=True)
+            return commit, hub_files.chosen(listed, patterns, self.limits, wanted.subject)
+
+    def _bring(self, file: HubFile, commit: str, content: Path, total: Total) -> None:
+        persistently(lambda: self._once(file, commit, content, total), self.clock, self.limits)
+
+    def _once(self, file: HubFile, commit: str, content: Path, total: Total) -> None:
+        with self._understood():
+            hf_hub_download(
+                self.wanted.model,
+                file.path,
+                revision=commit,
+                local_dir=content,
+                endpoint=self.wanted.endpoint,
+                token=self.wanted.token or False,
+                tqdm_class=total.bar(file.path),
+            )
+            path = content / file.path
+            if not file.agrees(path):
+                path.unlink()
+                raise FetchError(
+                    kind=Kind.CORRUPT,
+                    subject=self.wanted.subject,
+                    found=f"{file.path[:200]!r} is not what the hub lists: its length or digest differs",
+                    remedy="try again",
+                )
+        total.finished(file.path, file.size)
+
+    def _understood(self) -> AbstractContextManager[None]:
+        return understood(self.wanted.subject, self.clock, has_token=bool(self.wanted.token))
+
+
+def _is_confidential(endpoint: str) -> bool:
+    parts = urlsplit(endpoint)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _leave_only(content: Path, wanted: set[str]) -> None:
+    """Remove the library's own notes, and what an attempt at another commit brought."""
+    shutil.rmtree(content / ".cache", ignore_errors=True)
+    for name in files_of(content):
+        if name not in wanted:
+            (content / name).unlink()
+    for path in sorted(content.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
