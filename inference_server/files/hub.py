@@ -24,7 +24,6 @@ from inference_server.files.hub_files import HubFile
 from inference_server.files.hub_progress import Total
 from inference_server.files.limits import Limits
 from inference_server.files.progress import Progress, silent
-from inference_server.files.retry import persistently
 from inference_server.files.staging import files_of, staged
 
 SAFE_PATTERNS: Final = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.md")
@@ -67,8 +66,8 @@ def fetch(
 
     The folder appears whole or not at all; an older one is replaced. What a broken attempt brought stays in a hidden
     sibling, and the next attempt goes on from there. Every file is compared with the digest that the hub lists for it.
-    A file that `patterns` matches but that is a pickle or a program is refused. The library that downloads takes
-    proxies from the environment. Raises `FetchError`.
+    A file that `patterns` matches but that is a pickle or a program is refused. huggingface_hub, which does the talking,
+    takes proxies from the environment, and tries again and waits by itself. Raises `FetchError`.
     """
     wanted = _Wanted.parse(reference, token)
     download = _Download(
@@ -122,7 +121,7 @@ class _Download:
 
     def run(self, folder: Path, patterns: Sequence[str]) -> Fetched:
         subject = self.wanted.subject
-        commit, files = persistently(lambda: self._listed(patterns), self.clock, self.limits)
+        commit, files = self._listed(patterns)
         total = Total(progress=self.progress, bytes_total=sum(file.size for file in files))
         with staged(folder, subject, keep=True) as stage:
             content = stage.content
@@ -153,9 +152,6 @@ class _Download:
             return commit, hub_files.chosen(listed, patterns, self.limits, wanted.subject)
 
     def _bring(self, file: HubFile, commit: str, content: Path, total: Total) -> None:
-        persistently(lambda: self._once(file, commit, content, total), self.clock, self.limits)
-
-    def _once(self, file: HubFile, commit: str, content: Path, total: Total) -> None:
         with self._understood():
             hf_hub_download(
                 self.wanted.model,

@@ -12,22 +12,19 @@ from huggingface_hub import errors as hub
 from inference_server.files.clock import Clock
 from inference_server.files.disk import told_of
 from inference_server.files.errors import FetchError, Kind
-from inference_server.files.retry import Passing, retry_after_s
-from inference_server.files.web import chain, is_distrust
+from inference_server.files.retry import retry_after_s
+from inference_server.files.web import chain
 
 _EXPECTED = (OSError, ValueError, httpx2.HTTPError, hub.RevisionResolutionError)
 
 
 @contextmanager
 def understood(subject: str, clock: Clock, *, has_token: bool) -> Iterator[None]:
-    """Turn the exceptions of the library inside into `FetchError`, or `Passing` where another attempt may help."""
+    """Turn the exceptions of the library inside into `FetchError`."""
     try:
         yield
     except _EXPECTED as error:
-        meant = _meaning(error, subject, clock, has_token=has_token)
-        if meant.kind in {Kind.BUSY, Kind.UNREACHABLE} and not is_distrust(error):
-            raise Passing(meant) from error
-        raise meant from error
+        raise _meaning(error, subject, clock, has_token=has_token) from error
 
 
 def _meaning(error: Exception, subject: str, clock: Clock, *, has_token: bool) -> FetchError:

@@ -19,6 +19,7 @@ class FakeHub:
         models: the files of each model by their paths.
         token: what opens gated and private models.
         sizes: what the list of files says of some, instead of the truth.
+        damaged: what is sent of some, instead of their content.
         storage: where files of weights are redirected to, as the real hub does; empty to send them itself.
         page: files on one page of a list.
         overrides: the answers of some paths, instead of the usual ones.
@@ -30,6 +31,7 @@ class FakeHub:
     private: set[str] = field(factory=set)
     token: str = "hf_good"  # noqa: S105 - of a server that is not real
     sizes: dict[str, int] = field(factory=dict)
+    damaged: dict[str, bytes] = field(factory=dict)
     storage: str = ""
     page: int = 1000
     overrides: dict[str, web.Response] = field(factory=dict)
@@ -65,35 +67,56 @@ class FakeHub:
         if what == "revision":
             return web.json_response({"id": name, "sha": self.commit(name), "gated": name in self.gated})
         begin = int(request.query.get("cursor", "0"))
-        entries = self._entries(self.models[name])
+        entries = self._entries(self.models[name], recursive=request.query.get("recursive", "").lower() == "true")
         headers = {}
         if begin + self.page < len(entries):
             headers["Link"] = f'<{request.url.with_query(cursor=begin + self.page)}>; rel="next"'
         return web.json_response(entries[begin : begin + self.page], headers=headers)
 
-    def _entries(self, files: Mapping[str, bytes]) -> list[dict[str, object]]:
+    def _entries(self, files: Mapping[str, bytes], *, recursive: bool) -> list[dict[str, object]]:
         folders = sorted({path.split("/")[0] for path in files if "/" in path})
-        found: list[dict[str, object]] = [{"type": "directory", "path": folder, "size": 0} for folder in folders]
+        found: list[dict[str, object]] = [
+            {"type": "directory", "path": folder, "size": 0, "oid": "0" * 40} for folder in folders
+        ]
         for path, content in sorted(files.items()):
             size = self.sizes.get(path, len(content))
-            if "/" in path:
+            if "/" in path and not recursive:
                 continue
-            entry: dict[str, object] = {"type": "file", "path": path, "size": size}
-            if path.endswith(".safetensors"):
-                entry |= {"size": 135, "lfs": {"size": size, "oid": "0", "pointerSize": 135}}
+            entry: dict[str, object] = {"type": "file", "path": path, "size": size, "oid": blob_id(content)}
+            if is_large(path):
+                digest = hashlib.sha256(content).hexdigest()
+                entry |= {"size": 135, "lfs": {"size": size, "oid": digest, "pointerSize": 135}}
             found.append(entry)
         return found
 
-    def _resolved(self, request: web.Request, name: str, _: str, revision: str, path: str) -> web.StreamResponse:
+    def _resolved(self, request: web.Request, name: str, _: str, revision: str, *parts: str) -> web.StreamResponse:
+        path = "/".join(parts)
         if name in self.gated and not request.headers.get("Authorization"):
             return _error(401, "GatedRepo")
         if revision not in {"main", self.commit(name)}:
             return _error(404, "RevisionNotFound")
         if path not in self.models[name]:
             return _error(404, "EntryNotFound")
-        if self.storage and path.endswith(".safetensors"):
-            return web.Response(status=302, headers={"Location": f"{self.storage}/{name}/{path}?signature=a%2Fb"})
-        return part_of(request, self.models[name][path])
+        content = self.models[name][path]
+        said = {"X-Repo-Commit": self.commit(name), "ETag": f'"{blob_id(content)}"'}
+        if is_large(path):
+            said |= {"X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Linked-Size": str(len(content))}
+        if self.storage and is_large(path):
+            location = f"{self.storage}/{name}/{path}?signature=a%2Fb"
+            return web.Response(status=302, headers={**said, "Location": location})
+        answer = part_of(request, self.damaged.get(path, content))
+        answer.headers.update(said)
+        return answer
+
+
+def blob_id(content: bytes) -> str:
+    """What git calls a file with this content."""
+    return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
+
+
+def is_large(path: str) -> bool:
+    """Whether a file is kept beside the repository, as large ones are."""
+    return path.endswith((".safetensors", ".bin"))
 
 
 def _error(status: int, code: str) -> web.Response:
