@@ -6,14 +6,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-from inference_server import contract
+from inference_server import contract, ending
 from inference_server.serve import argv, config_file, model_folder
 from inference_server.serve.refusal import InputError
-
-# Kubernetes shows what is written here as the reason why the container ended.
-TERMINATION_LOG: Final = Path("/dev/termination-log")
 
 
 def main(words: Sequence[str]) -> int:
@@ -32,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 (the engine raises what it likes, and the cause must still be told)
         cause = f"the engine could not serve: {type(error).__name__}: {' '.join(str(error).split())}"
         code = contract.EXIT_ENGINE
-    _tell(f"inference_server: ended ({code}): {cause}")
+    ending.tell(f"inference_server: ended ({code}): {cause}")
     return code
 
 
@@ -52,16 +48,6 @@ def _serve(words: Sequence[str]) -> tuple[int, str]:
     if outcome.signal is None:
         return contract.EXIT_ENGINE, "the engine died while serving; its own lines above say why"
     return contract.EXIT_OK, f"stopped by {signal.Signals(outcome.signal).name}" if outcome.signal else "stopped"
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-    try:
-        if TERMINATION_LOG.is_file():
-            TERMINATION_LOG.write_text(line[:4096], encoding="utf-8")
-    except OSError:
-        # Nobody to tell it to: the line on stderr stands.
-        return
 
 
 if __name__ == "__main__":

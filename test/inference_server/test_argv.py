@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_server import contract
+from inference_server import contract, plain_yaml
 from inference_server.serve import argv, config_file
 from inference_server.serve.argv import CHAT_MIDDLEWARE, Option
 from inference_server.serve.config_file import ConfigFile
@@ -201,7 +201,7 @@ def test_a_bad_file_is_refused(text: str, told: str):
 def test_a_large_or_missing_file_is_refused(tmp_path: Path):
     """The file is read up to its bound, and a missing one is named."""
     large = tmp_path / "large.yaml"
-    large.write_text("#" * (config_file.MAX_BYTES + 1))
+    large.write_text("#" * (plain_yaml.MAX_BYTES + 1))
     with pytest.raises(InputError, match="bytes"):
         config_file.read(large)
     with pytest.raises(InputError, match="No such file"):

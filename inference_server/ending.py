@@ -1,0 +1,23 @@
+"""Says why a process ended, where Kubernetes shows it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+# Kubernetes shows what is written here as the reason why the container ended.
+TERMINATION_LOG: Final = Path("/dev/termination-log")
+# How much of it the kubelet keeps (pkg/kubelet/container, MaxContainerTerminationMessageLength).
+MAX_BYTES: Final = 4096
+
+
+def tell(line: str) -> None:
+    """Writes the line to stderr, as the last one, and to the container's termination message."""
+    print(line, file=sys.stderr, flush=True)
+    try:
+        if TERMINATION_LOG.is_file():
+            TERMINATION_LOG.write_bytes(line.encode("utf-8", "replace")[:MAX_BYTES])
+    except OSError:
+        # Nobody to tell it to: the line on stderr stands.
+        return
