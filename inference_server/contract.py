@@ -89,6 +89,7 @@ ARG_OUTPUT_IMAGE: Final = "--output-image"  # where to push the adapter
 ARG_PULL_SECRET: Final = "--pull-secret"  # the name of a folder of ARG_SECRETS; again for more
 ARG_PUSH_SECRET: Final = "--push-secret"  # as above, for ARG_OUTPUT_IMAGE
 ARG_MODEL_NAME: Final = "--model-name"  # the preset, as the result is to name its base model
+ARG_PROCESSES: Final = "--processes"  # how many train together; without it one for each GPU
 
 # The value of --max-model-len that lets vLLM take the longest context that fits.
 MAX_MODEL_LEN_AUTO: Final = "auto"
@@ -112,6 +113,8 @@ TUNING_CONFIG_FILE_NAME: Final = "training_config.yaml"
 TUNING_CONFIG_FILE: Final = f"{CONFIG_DIRECTORY}/{TUNING_CONFIG_FILE_NAME}"
 DATA_DIRECTORY: Final = "/mnt/data"
 RESULTS_DIRECTORY: Final = "/mnt/results"
+TUNING_COMPLETED_FILE_NAME: Final = "fine_tuning_completed.txt"  # appears with the adapter, as KAITO writes it
+TUNING_REPORT_FILE_NAME: Final = "tuning_report.json"  # the last report, beside the adapter
 WEIGHTS_DIRECTORY: Final = "/workspace/weights"
 SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 (a mount point, not a temporary file)
 
@@ -130,5 +133,6 @@ EXIT_DATA: Final = 65  # the data cannot be learnt from: a broken line, no line,
 EXIT_MODEL: Final = 66  # the model cannot be found, read or is not safetensors
 EXIT_ENGINE: Final = 70  # the engine could not start or died
 EXIT_OUTPUT: Final = 73  # the result cannot be saved or pushed
+EXIT_STOPPED: Final = 75  # stopped by a signal before the end; the next try goes on from the last checkpoint
 EXIT_UNAVAILABLE: Final = 69  # a hub, registry or web server did not answer, so another try may help
 EXIT_CONFIG: Final = 78  # the config file is missing, not YAML or names an unknown option
