@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from importlib import resources
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -66,6 +66,11 @@ class TuningConfig:
 def template(method: str) -> str:
     """The text of the configuration that stands in for one that a Workspace does not have."""
     return resources.files(__package__).joinpath("templates", f"{method}.yaml").read_text(encoding="utf-8")
+
+
+def read(path: Path | None, method: str, known: Known) -> TuningConfig:
+    """The configuration in a file, or the method's own without one. Raises InputError."""
+    return parse(template(method) if path is None else plain_yaml.read(path), method, known)
 
 
 def parse(text: str, method: str, known: Known) -> TuningConfig:

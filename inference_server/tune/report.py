@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
     progress: Progress
     registry: CollectorRegistry
 
-    def do_GET(self) -> None:  # noqa: N802 (the name that http.server calls)
+    def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == contract.REPORT_PATH:
             self._answer(json.dumps(self.progress.now().report()).encode(), "application/json")
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(b"", "text/plain", HTTPStatus.NOT_FOUND)
 
-    do_HEAD = do_GET  # noqa: N815 (see above)
+    do_HEAD = do_GET  # noqa: N815 (the name that http.server calls)
 
     def _answer(self, body: bytes, content_type: str, status: HTTPStatus = HTTPStatus.OK) -> None:
         self.send_response(status)

@@ -1,0 +1,40 @@
+"""`python -m inference_server.tune fetch|run …`: does it, and says in the last line how it ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from inference_server import contract, ending
+from inference_server.serve.refusal import InputError
+from inference_server.tune import arguments
+from inference_server.tune.supervisor import Ending
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs the command and returns the exit code; the last line on stderr is the cause."""
+    try:
+        ended = _run(words)
+    except InputError as refusal:
+        ended = Ending(refusal.exit_code, str(refusal))
+    except KeyboardInterrupt:
+        ended = Ending(contract.EXIT_STOPPED, "stopped by a signal")
+    except OSError as error:
+        ended = Ending(contract.EXIT_OUTPUT, f"the disk: {error}")
+    ending.tell(f"inference_server: ended ({ended.code}): {ended.cause}")
+    return ended.code
+
+
+def _run(words: Sequence[str]) -> Ending:
+    given = arguments.parse(words)
+    if given.command == contract.TUNE_FETCH:
+        from inference_server.tune.fetch import fetch
+
+        return fetch(given)
+    from inference_server.tune.run import run
+
+    return run(given, words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
