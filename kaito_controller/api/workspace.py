@@ -346,3 +346,25 @@ class Workspace:
         ),
     )
     status: WorkspaceStatus = field(factory=WorkspaceStatus, metadata=schema("Where the Workspace stands."))
+
+    @property
+    def purpose(self) -> str:
+        """The field that says what it is for: `inference` or `tuning`."""
+        return "inference" if self.tuning is None else "tuning"
+
+    @property
+    def preset(self) -> PresetSpec | None:
+        """The model that is served or tuned; None where the Workspace names none."""
+        work = self.inference if self.tuning is None else self.tuning
+        return work.preset if work is not None else None
+
+    @property
+    def access_secret(self) -> str:
+        """The Secret that opens the model's hub; empty where none is named."""
+        return self.preset.preset_options.model_access_secret if self.preset is not None else ""
+
+    @property
+    def config(self) -> str:
+        """The ConfigMap with the options of the server or of the training; empty where none is named."""
+        work = self.inference if self.tuning is None else self.tuning
+        return work.config if work is not None else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import structlog
 from attrs import evolve
@@ -14,7 +14,9 @@ from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.controllers.workspace import events, status
 from kaito_controller.controllers.workspace.model import ModelLookup, Models, goes_on, key_of
-from kaito_controller.controllers.workspace.plan import Plan, Settings, plan_workspace
+from kaito_controller.controllers.workspace.plan import Plan, Settings
+from kaito_controller.controllers.workspace.planning import plan_workspace
+from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.steps.inference import InferenceStep
 from kaito_controller.controllers.workspace.steps.node_claims import NodeClaimsStep
@@ -56,15 +58,19 @@ RULES: Final = (
 log = structlog.get_logger("controllers.workspace")
 
 
-class Step(Protocol):
-    """One thing to do about a plan."""
+_P = TypeVar("_P", bound=Plan)
+_P_contra = TypeVar("_P_contra", bound=Plan, contravariant=True)
+
+
+class Step(Protocol[_P_contra]):
+    """One thing to do about a plan of a kind."""
 
     @property
     def name(self) -> str:
         """Under which the outcome is filed."""
         ...
 
-    async def run(self, plan: Plan, snapshot: Snapshot) -> StepResult:
+    async def run(self, plan: _P_contra, snapshot: Snapshot) -> StepResult:
         """Do it where it is not done yet."""
         ...
 
@@ -93,7 +99,7 @@ class WorkspaceController:
         self._writer = Writer(client, cache)
         self._termination = Termination(self._writer, client, clock)
         self._node_claims = NodeClaimsStep(self._writer, cache, clock)
-        self._steps: Sequence[Step] = (
+        self._serving: Sequence[Step[ServingPlan]] = (
             RevisionStep(self._writer),
             self._node_claims,
             ServiceStep(self._writer),
@@ -120,18 +126,10 @@ class WorkspaceController:
         await self._write_status(snapshot, after, (*outcome.notices, *events.failures_in(outcome)))
         return outcome.result()
 
-    async def _run(self, plan: Plan | Blocked, snapshot: Snapshot) -> Outcome:
-        """Run the steps in order; the first that fails ends the run, and the user reads why before anybody retries."""
+    async def _run(self, plan: ServingPlan | Blocked, snapshot: Snapshot) -> Outcome:
         results: dict[str, StepResult] = {"config": _look_at_config_again(snapshot, plan)}
-        if isinstance(plan, Blocked):
-            return Outcome(steps=results)
-        for step in self._steps:
-            try:
-                results[step.name] = await step.run(plan, snapshot)
-            except ApiError as error:
-                results[step.name] = StepResult(error=error)
-            if results[step.name].error is not None:
-                break
+        if isinstance(plan, ServingPlan):
+            results |= await _carried_out(self._serving, plan, snapshot)
         return Outcome(steps=results)
 
     async def _terminate(self, snapshot: Snapshot) -> Result:
@@ -167,24 +165,37 @@ class WorkspaceController:
         return self._models.lookup(key, request) if key is not None else None
 
     async def _config(self, snapshot: Snapshot) -> Object | None:
-        """Read the ConfigMap of ``inference.config``: by name, because watching every ConfigMap would hold them all."""
+        """Read the ConfigMap of the options: by name, because watching every ConfigMap would hold them all."""
         name = _config_name(snapshot)
         if not name:
             return None
         return await self._client.find(CONFIG_MAPS, name, metadata.namespace(snapshot.raw))
 
 
+async def _carried_out(steps: Sequence[Step[_P]], plan: _P, snapshot: Snapshot) -> dict[str, StepResult]:
+    """Run the steps in order; the first that fails ends the run, and the user reads why before anybody retries."""
+    results: dict[str, StepResult] = {}
+    for step in steps:
+        try:
+            results[step.name] = await step.run(plan, snapshot)
+        except ApiError as error:
+            results[step.name] = StepResult(error=error)
+        if results[step.name].error is not None:
+            break
+    return results
+
+
 def _config_name(snapshot: Snapshot) -> str:
-    inference = snapshot.workspace.inference if snapshot.workspace is not None else None
-    return inference.config if inference is not None else ""
+    return snapshot.workspace.config if snapshot.workspace is not None else ""
 
 
 def _look_at_config_again(snapshot: Snapshot, plan: Plan | Blocked) -> StepResult:
     """A ConfigMap is read, not watched: soon when somebody has to make or correct it, else now and then."""
     if not _config_name(snapshot):
         return StepResult()
+    where = f"the ConfigMap {_config_name(snapshot)}"
     if snapshot.config is None:
-        return StepResult(requeue_after_s=MISSING_CONFIG_RETRY_S, why="the ConfigMap of inference.config is missing")
+        return StepResult(requeue_after_s=MISSING_CONFIG_RETRY_S, why=f"{where} is missing")
     if isinstance(plan, Blocked) and plan.reason is Reason.CONFIG_INVALID:
-        return StepResult(requeue_after_s=WRONG_CONFIG_RETRY_S, why="the ConfigMap of inference.config is wrong")
-    return StepResult(requeue_after_s=CONFIG_CHECK_S, why="the ConfigMap of inference.config may change")
+        return StepResult(requeue_after_s=WRONG_CONFIG_RETRY_S, why=f"{where} is wrong")
+    return StepResult(requeue_after_s=CONFIG_CHECK_S, why=f"{where} may change")

@@ -38,10 +38,10 @@ def key_of(workspace: Workspace, catalog: Catalog) -> ModelKey | None:
 
     A revision that a plan was made of is kept to: what is served must be what was planned.
     """
-    wanted = workspace.inference.preset if workspace.inference is not None else None
+    wanted = workspace.preset
     if wanted is None or not _is_elsewhere(wanted.name, catalog):
         return None
-    secret = wanted.preset_options.model_access_secret
+    secret = workspace.access_secret
     plan = workspace.status.plan
     keeps = plan is not None and plan.revision and plan.model == wanted.name
     return ModelKey(
@@ -62,14 +62,15 @@ def goes_on(workspace: Workspace, found: ModelLookup | None) -> bool:
     A restarted operator reads them anew. Until it has, and while a hub is away, what runs is left as it is, and so is
     what the Workspace says of itself.
     """
-    preset = workspace.inference.preset if workspace.inference is not None else None
-    plan = workspace.status.plan
+    preset, plan = workspace.preset, workspace.status.plan
     known = plan is not None and preset is not None and plan.model == preset.name.partition("@")[0]
     return known and isinstance(found, Pending | Failed)
 
 
-def preset_of(name: str, catalog: Catalog, found: ModelLookup | None) -> Preset | Blocked:
-    """The model of that name, or why it is not known."""
+def preset_of(workspace: Workspace, catalog: Catalog, found: ModelLookup | None) -> Preset | Blocked:
+    """The model that a Workspace names, or why it is not known."""
+    name = workspace.preset.name if workspace.preset is not None else ""
+    where = f"{workspace.purpose}.preset.name"
     try:
         return catalog.preset(name)
     except UnknownPreset as error:
@@ -78,18 +79,18 @@ def preset_of(name: str, catalog: Catalog, found: ModelLookup | None) -> Preset 
         case Found():
             return found.value
         case Pending():
-            message = f"inference.preset.name: {name} is being read, to learn what it needs."
+            message = f"{where}: {name} is being read, to learn what it needs."
             return Blocked(reason=Reason.MODEL_LOOKUP, message=message, waits=True)
         case Failed():
             reason = _TROUBLES.get(found.trouble, Reason.MODEL_UNUSABLE)
             again = f"{found.retry_at:%Y-%m-%dT%H:%M:%SZ}"
             return Blocked(
                 reason=reason,
-                message=f"inference.preset.name: {found.message}. It is tried again at {again}.",
+                message=f"{where}: {found.message}. It is tried again at {again}.",
                 waits=reason is Reason.MODEL_UNREACHABLE,
             )
     remedy = "Use one that kubectl kaito models lists, or a hub's ORGANISATION/MODEL."
-    return Blocked(reason=Reason.UNKNOWN_PRESET, message=f"inference.preset.name: {unknown}. {remedy}")
+    return Blocked(reason=Reason.UNKNOWN_PRESET, message=f"{where}: {unknown}. {remedy}")
 
 
 def _is_elsewhere(name: str, catalog: Catalog) -> bool:

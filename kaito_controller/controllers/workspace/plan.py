@@ -1,45 +1,23 @@
-"""The decision: from what is wanted and what exists to what should exist, or to why nothing can. Pure."""
+"""What every plan holds, whatever it is for: hardware, runtime, revision, and the NodeClaims from them. Pure.
+
+`serving` adds the workload that answers requests; `planning` decides what a Workspace gets.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
-from typing import Final
+from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.hardware import SKU, Price
-from kaito_controller.catalog.loader import Catalog, UnknownInstanceType
 from kaito_controller.catalog.model import Preset, Runtime
-from kaito_controller.controllers.workspace import nodes, policies
-from kaito_controller.controllers.workspace.drift import stamped
-from kaito_controller.controllers.workspace.inference_config import InferenceConfig, read_config
-from kaito_controller.controllers.workspace.model import preset_of
-from kaito_controller.controllers.workspace.revision import Revision, revision_of
-from kaito_controller.controllers.workspace.snapshot import Snapshot
-from kaito_controller.controllers.workspace.verdict import Blocked
+from kaito_controller.controllers.workspace.revision import Revision
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.disk import disk_bytes
-from kaito_controller.sizing.flags import EngineFlags
-from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, Misfit, plan_inference
-from kaito_controller.sizing.runtime_choice import runtime_for
-from kaito_controller.workloads import inference, node_claim, service
-
-CONFIG_HASH_ANNOTATION: Final = "workspace.kaito.io/config-hash"
-
-_MISFITS: Final[Mapping[Misfit, Reason]] = {
-    Misfit.GPU_MEMORY: Reason.MODEL_DOES_NOT_FIT,
-    Misfit.CONTEXT: Reason.CONFIG_INVALID,
-    Misfit.ACCELERATOR: Reason.RUNTIME_UNSUPPORTED,
-    Misfit.NODE_COUNT: Reason.INVALID_SPEC,
-    Misfit.WEIGHTS: Reason.RUNTIME_UNSUPPORTED,
-    Misfit.PRECISION: Reason.RUNTIME_UNSUPPORTED,
-    Misfit.PARALLELISM: Reason.CONFIG_INVALID,
-    Misfit.NUMBERS: Reason.MODEL_DOES_NOT_FIT,
-    Misfit.UNAVAILABLE: Reason.MODEL_DOES_NOT_FIT,
-}
+from kaito_controller.workloads import node_claim
 
 
 @frozen(kw_only=True)
@@ -61,11 +39,8 @@ class Settings:
 
 
 @frozen(kw_only=True)
-class Plan:
-    """What should exist for a Workspace: decisions as fields, the objects that follow from them as methods.
-
-    The objects carry the hash of themselves (see `drift`).
-    """
+class Ground:
+    """What any workload of a Workspace stands on."""
 
     workspace: Workspace
     settings: Settings
@@ -73,18 +48,11 @@ class Plan:
     preset: Preset
     sku: SKU
     runtime: Runtime
-    inference: InferencePlan
-    config: InferenceConfig
 
     @property
     def provisions(self) -> bool:
         """Whether nodes are made for this Workspace; else it runs on existing ones."""
         return bool(self.workspace.resource.instance_type)
-
-    @property
-    def node_count(self) -> int:
-        """How many nodes the model runs on, which is also the number of pods."""
-        return self.inference.node_count
 
     @property
     def runtime_parameters(self) -> Mapping[str, str]:
@@ -94,15 +62,14 @@ class Plan:
         return {one.name: one.default for one in self.runtime.parameters if one.default is not None}
 
     @property
+    def node_pins(self) -> Mapping[str, str] | None:
+        """Labels on which pods insist beside the user's own: those of the nodes made for the Workspace."""
+        return node_claim.node_labels(self.workspace) if self.provisions else None
+
+    @property
     def price(self) -> Price | None:
         """What one node costs an hour, where that is known."""
         return self.settings.prices.get(self.sku.name.lower())
-
-    @cached_property
-    def arguments(self) -> tuple[str, ...]:
-        """The engine's arguments, as the pods have them."""
-        (container,) = self.stateful_set["spec"]["template"]["spec"]["containers"]
-        return tuple(container["args"])
 
     def claim_name(self, index: int) -> str:
         """Return the name of the NodeClaim with this index."""
@@ -120,140 +87,35 @@ class Plan:
             image_family=self.settings.node_image_family,
         )
 
-    @cached_property
-    def services(self) -> tuple[Object, ...]:
-        """Return the Service for users and the one for the pods."""
-        return tuple(
-            stamped(made) for made in (service.service(self.workspace), service.headless_service(self.workspace))
-        )
-
-    @cached_property
-    def stateful_set(self) -> Object:
-        """Return the workload. Its pods restart when the user's configuration changes, because it is read at start."""
-        made = inference.stateful_set(
-            self.workspace,
-            self.preset,
-            self.inference,
-            self.runtime,
-            parameters=self.runtime_parameters,
-            node_pins=node_claim.node_labels(self.workspace) if self.provisions else None,
-            revision=str(self.revision.number),
-        )
-        if self.config.digest:
-            template = made["spec"]["template"]["metadata"]
-            template["annotations"] = {**template.get("annotations", {}), CONFIG_HASH_ANNOTATION: self.config.digest}
-        return stamped(made)
-
-
-def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> Plan | Blocked:
-    """Decide what should exist for a Workspace: everything else follows from this value."""
-    workspace = policies.examine(snapshot, provisions=settings.provisions)
-    if isinstance(workspace, Blocked):
-        return workspace
-    preset = _preset(workspace, catalog, snapshot)
-    if isinstance(preset, Blocked):
-        return preset
-    sku = _locked(workspace, preset) or _sku(workspace, snapshot, catalog)
-    if isinstance(sku, Blocked):
-        return sku
-    config = read_config(workspace, snapshot.config)
-    if isinstance(config, Blocked):
-        return config
-    runtime = runtime_for(sku, (settings.runtime, *settings.alternatives))
-    sized = _sized(workspace, preset, sku, config, runtime)
-    if isinstance(sized, Blocked):
-        return sized
-    return Plan(
-        workspace=workspace,
-        settings=settings,
-        revision=revision_of(snapshot.raw, snapshot.revisions),
-        preset=preset,
-        sku=sku,
-        runtime=runtime,
-        inference=sized,
-        config=config,
-    )
-
-
-def _preset(workspace: Workspace, catalog: Catalog, snapshot: Snapshot) -> Preset | Blocked:
-    wanted = workspace.inference.preset if workspace.inference is not None else None
-    return preset_of(wanted.name if wanted is not None else "", catalog, snapshot.model)
-
-
-def _locked(workspace: Workspace, preset: Preset) -> Blocked | None:
-    """Return why the model's files cannot be had: its hub asks for a token, and no Secret is named."""
-    wanted = workspace.inference.preset if workspace.inference is not None else None
-    if not preset.gated or (wanted is not None and wanted.preset_options.model_access_secret):
-        return None
-    return Blocked(
-        reason=Reason.INVALID_SPEC,
-        message=(
-            f"inference.preset.presetOptions.modelAccessSecret: required, because the hub gives {preset.model_id} only "
-            "to those who have accepted its licence, found none. Name a Secret of this namespace with the token under "
-            "HF_TOKEN."
-        ),
-    )
-
-
-def _sku(workspace: Workspace, snapshot: Snapshot, catalog: Catalog) -> SKU | Blocked:
-    """Return the hardware: of the instance type, or of the existing nodes that match."""
-    wanted = workspace.resource.instance_type
-    if wanted:
-        try:
-            return catalog.sku(wanted)
-        except UnknownInstanceType as error:
-            return Blocked(
-                reason=Reason.UNKNOWN_INSTANCE_TYPE,
-                message=(
-                    f"resource.instanceType: {error}. Use one that kubectl kaito skus lists, or leave it out and label "
-                    "existing nodes."
-                ),
-            )
-    if not snapshot.nodes:
-        return Blocked(
-            reason=Reason.NODE_NOT_READY,
-            message=(
-                f"resource.labelSelector: no node matches {workspace.resource.label_selector}. Label the nodes that "
-                "this Workspace may use, or name an instance type to have nodes made."
-            ),
-            waits=True,
-        )
-    return nodes.sku_of(snapshot.nodes, catalog)
-
-
-def _sized(
-    workspace: Workspace, preset: Preset, sku: SKU, config: InferenceConfig, runtime: Runtime
-) -> InferencePlan | Blocked:
-    flags = config.flags
-    if workspace.inference is not None and workspace.inference.adapters:
-        flags = evolve(flags, enable_lora=True)
-    sized = _planned(
-        _Question(preset=preset, runtime=runtime, sku=sku, node_count=workspace.resource.count, flags=flags)
-    )
-    if not isinstance(sized, DoesNotFit):
-        return sized
-    reason = Reason.COUNT_TOO_SMALL if sized.enough_nodes else _MISFITS[sized.reason]
-    return Blocked(reason=reason, message=sized.message)
-
 
 @frozen(kw_only=True)
-class _Question:
-    """What a plan depends on. Presets and runtimes are compared as objects: there is one of each, and it is large."""
+class Plan(Ground, ABC):
+    """What should exist for a Workspace: decisions as fields, the objects that follow from them as methods.
 
-    preset: Preset = field(eq=id)
-    runtime: Runtime = field(eq=id)
-    sku: SKU
-    node_count: int | None
-    flags: EngineFlags
+    The objects carry the hash of themselves (see `drift`).
+    """
 
+    @property
+    @abstractmethod
+    def node_count(self) -> int:
+        """How many nodes the workload runs on, which is also the number of pods."""
 
-@lru_cache(maxsize=256)
-def _planned(question: _Question) -> InferencePlan | DoesNotFit:
-    """Many Workspaces ask the same, and each asks again at every reconcile."""
-    return plan_inference(
-        question.preset,
-        question.sku,
-        runtime=question.runtime,
-        node_count=question.node_count,
-        flags=question.flags,
-    )
+    @property
+    @abstractmethod
+    def resource(self) -> str:
+        """The name under which nodes offer the GPUs."""
+
+    @property
+    @abstractmethod
+    def gpus_per_node(self) -> int:
+        """How many of them each pod holds."""
+
+    @property
+    @abstractmethod
+    def arguments(self) -> tuple[str, ...]:
+        """The arguments of the container that does the work."""
+
+    @property
+    @abstractmethod
+    def figures(self) -> Mapping[str, Any]:
+        """What was planned, by the names of `status.plan`."""

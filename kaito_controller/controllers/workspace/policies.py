@@ -62,15 +62,6 @@ def _breaks_a_rule(question: Question) -> Blocked | None:
     return Blocked(reason=Reason.INVALID_SPEC, message="; ".join(str(problem) for problem in broken))
 
 
-def _tunes(question: Question) -> Blocked | None:
-    if question.workspace.tuning is None:
-        return None
-    return Blocked(
-        reason=Reason.FIELDS_NOT_IMPLEMENTED,
-        message="tuning: fine-tuning is not implemented in this version. Use inference, or a later version.",
-    )
-
-
 def _brings_a_template(question: Question) -> Blocked | None:
     inference = question.workspace.inference
     if inference is None or inference.preset is not None:
@@ -167,7 +158,6 @@ def _candidates(key: str, values: set[str], fixed: Mapping[str, str]) -> list[Ma
 CHECKS: Final[tuple[Callable[[Question], Blocked | None], ...]] = (
     _name_is_too_long,
     _breaks_a_rule,
-    _tunes,
     _brings_a_template,
     _names_an_instance_type_in_vain,
     _selects_by_reserved_keys,

@@ -8,6 +8,7 @@ from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.workspace import claims, nodes, pods
 from kaito_controller.controllers.workspace.drift import drift
 from kaito_controller.controllers.workspace.plan import Plan
+from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Verdict
 from kaito_controller.kube import metadata
@@ -45,8 +46,8 @@ def node(plan: Plan, snapshot: Snapshot) -> Verdict:
     if blind:
         message = (
             f"waiting all node plugins to be ready: node {metadata.name(blind[0])} offers "
-            f"{nodes.gpus(blind[0], plan.inference.resource)} of {plan.inference.gpus_per_node} "
-            f"{plan.inference.resource}"
+            f"{nodes.gpus(blind[0], plan.resource)} of {plan.gpus_per_node} "
+            f"{plan.resource}"
         )
         return Verdict(holds=False, reason=Reason.NODE_PLUGINS_NOT_READY, message=message)
     message = f"Not enough Nodes are ready: {len(able)} of {plan.node_count}"
@@ -69,7 +70,7 @@ def resource(plan: Plan, claim_verdict: Verdict | None, node_verdict: Verdict) -
     return Verdict(holds=False, reason=Reason.RESOURCE_STATUS_NOT_READY, message=message)
 
 
-def inference(plan: Plan, snapshot: Snapshot) -> Verdict:
+def inference(plan: ServingPlan, snapshot: Snapshot) -> Verdict:
     """Whether every replica of the workload as it is wanted now answers its readiness probe."""
     live = snapshot.stateful_set
     counted = f"{_ready_replicas(plan, live)} of {plan.node_count} replicas are ready" if live else "it is not made yet"
@@ -89,7 +90,7 @@ def worker_nodes(plan: Plan, snapshot: Snapshot) -> list[str]:
     return sorted(able & {str((pod.get("spec") or {}).get("nodeName") or "") for pod in snapshot.pods})
 
 
-def _has_rolled_out(plan: Plan, live: Object) -> bool:
+def _has_rolled_out(plan: ServingPlan, live: Object) -> bool:
     """Whether the StatefulSet controller has seen the current template and every pod is made from it."""
     status = live.get("status") or {}
     if drift(plan.stateful_set, live) is not None or metadata.is_deleting(live):
@@ -114,7 +115,7 @@ def _of_right_type(plan: Plan, snapshot: Snapshot) -> list[Object]:
 
 
 def _shows_gpus(plan: Plan, one: Object) -> bool:
-    return nodes.gpus(one, plan.inference.resource) >= plan.inference.gpus_per_node
+    return nodes.gpus(one, plan.resource) >= plan.gpus_per_node
 
 
 def _pressure(verdict: Verdict) -> str:

@@ -11,6 +11,7 @@ from kaito_controller.api.conditions import ConditionType
 from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.workspace import readiness
 from kaito_controller.controllers.workspace.plan import Plan
+from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Blocked, Outcome, Verdict
 from kaito_controller.kube import conditions, metadata, serde
@@ -25,7 +26,7 @@ NOT_READY: Final = "NotReady"
 _WAITING: Final = "workspace is waiting for inference workload readiness"
 
 
-def project(snapshot: Snapshot, plan: Plan | Blocked, outcome: Outcome, *, now: datetime) -> Object:
+def project(snapshot: Snapshot, plan: ServingPlan | Blocked, outcome: Outcome, *, now: datetime) -> Object:
     """Return the whole status as it should read."""
     verdicts = _verdicts(snapshot, plan, outcome)
     spec_verdict = _spec_honored(snapshot)
@@ -51,7 +52,7 @@ def _plan(plan: Plan) -> Object:
         "model": plan.preset.model_id,
         "revision": plan.preset.revision,
         "instanceType": plan.sku.name,
-        **report.plan_values(plan.inference),
+        **plan.figures,
         "args": list(plan.arguments),
         "price": report.price_values(plan.price),
     }
@@ -71,21 +72,23 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
     return {name: value for name, value in after.items() if (before.get(name) or None) != (value or None)}
 
 
-def _verdicts(snapshot: Snapshot, plan: Plan | Blocked, outcome: Outcome) -> dict[str, Verdict]:
+def _verdicts(snapshot: Snapshot, plan: ServingPlan | Blocked, outcome: Outcome) -> dict[str, Verdict]:
     if isinstance(plan, Blocked):
         return _blocked(snapshot, plan)
     claims = _refused(outcome, "node_claims") or readiness.node_claims(plan, snapshot) if plan.provisions else None
     node = readiness.node(plan, snapshot)
     resource = readiness.resource(plan, claims, node)
-    served = _refused(outcome, "inference") or _refused(outcome, "service") or readiness.inference(plan, snapshot)
     verdicts = {ConditionType.NODE_CLAIM_READY: claims} if claims is not None else {}
-    verdicts |= {
-        ConditionType.NODES_READY: node,
-        ConditionType.RESOURCE_READY: resource,
-        ConditionType.INFERENCE_READY: served,
-        ConditionType.WORKSPACE_SUCCEEDED: _root(resource, served),
-    }
+    verdicts |= {ConditionType.NODES_READY: node, ConditionType.RESOURCE_READY: resource}
+    verdicts |= _serving(plan, snapshot, outcome, resource)
     return {str(name): verdict for name, verdict in verdicts.items()}
+
+
+def _serving(
+    plan: ServingPlan, snapshot: Snapshot, outcome: Outcome, resource: Verdict
+) -> dict[ConditionType, Verdict]:
+    served = _refused(outcome, "inference") or _refused(outcome, "service") or readiness.inference(plan, snapshot)
+    return {ConditionType.INFERENCE_READY: served, ConditionType.WORKSPACE_SUCCEEDED: _root(resource, served)}
 
 
 def _root(resource: Verdict, served: Verdict) -> Verdict:

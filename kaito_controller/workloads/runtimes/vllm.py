@@ -98,7 +98,7 @@ def environment(
     if preset.weights_folder is not None:
         values["HF_HUB_OFFLINE"] = "1"
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
-    secret = _access_secret(workspace)
+    secret = workspace.access_secret
     if secret:
         reference = {"name": secret, "key": contract.ENV_HUB_TOKEN, "optional": True}
         env.append({"name": contract.ENV_HUB_TOKEN, "valueFrom": {"secretKeyRef": reference}})
@@ -109,8 +109,3 @@ def environment(
         path = f"metadata.labels['{keys.POD_INDEX}']"
         env.insert(0, {"name": contract.ENV_POD_INDEX, "valueFrom": {"fieldRef": {"fieldPath": path}}})
     return env
-
-
-def _access_secret(workspace: Workspace) -> str:
-    preset = workspace.inference.preset if workspace.inference is not None else None
-    return preset.preset_options.model_access_secret if preset is not None else ""

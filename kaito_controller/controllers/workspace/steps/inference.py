@@ -6,7 +6,7 @@ from typing import Final
 
 from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.workspace import readiness
-from kaito_controller.controllers.workspace.plan import Plan
+from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Notice, StepResult
 from kaito_controller.controllers.workspace.writer import Conflict, Done, Writer, refusal_of
@@ -28,7 +28,7 @@ class InferenceStep:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def run(self, plan: Plan, snapshot: Snapshot) -> StepResult:
+    async def run(self, plan: ServingPlan, snapshot: Snapshot) -> StepResult:
         """Apply the StatefulSet where it differs."""
         if snapshot.stateful_set is None and not readiness.node(plan, snapshot).holds:
             return StepResult()

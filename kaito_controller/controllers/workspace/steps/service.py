@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kaito_controller.api.reasons import Reason
-from kaito_controller.controllers.workspace.plan import Plan
+from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Notice, StepResult
 from kaito_controller.controllers.workspace.writer import Conflict, Done, Writer, refusal_of
@@ -22,7 +22,7 @@ class ServiceStep:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def run(self, plan: Plan, snapshot: Snapshot) -> StepResult:
+    async def run(self, plan: ServingPlan, snapshot: Snapshot) -> StepResult:
         """Apply both where they differ."""
         created: list[str] = []
         for desired in plan.services:

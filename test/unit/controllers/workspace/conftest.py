@@ -9,7 +9,8 @@ import pytest
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog import loader
 from kaito_controller.controllers.workspace import status
-from kaito_controller.controllers.workspace.plan import Settings, plan_workspace
+from kaito_controller.controllers.workspace.plan import Settings
+from kaito_controller.controllers.workspace.planning import plan_workspace
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Outcome
 from kaito_controller.kube import serde

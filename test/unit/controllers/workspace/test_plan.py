@@ -7,7 +7,8 @@ import pytest
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.reasons import Reason
-from kaito_controller.controllers.workspace.plan import CONFIG_HASH_ANNOTATION, plan_workspace
+from kaito_controller.controllers.workspace.planning import plan_workspace
+from kaito_controller.controllers.workspace.serving import CONFIG_HASH_ANNOTATION
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.testing.builders import gpu_labels, node, workspace
 

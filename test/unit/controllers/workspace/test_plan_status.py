@@ -7,7 +7,8 @@ from attrs import evolve
 
 from kaito_controller.api.plan import PlanStatus
 from kaito_controller.catalog.hardware import Price
-from kaito_controller.controllers.workspace.plan import Plan, plan_workspace
+from kaito_controller.controllers.workspace.plan import Plan
+from kaito_controller.controllers.workspace.planning import plan_workspace
 from kaito_controller.kube import serde
 from kaito_controller.sizing.lowest_prices import lowest_prices
 from kaito_controller.testing.builders import workspace

@@ -1,0 +1,88 @@
+"""The decision: from what is wanted and what exists to what should exist, or to why nothing can. Pure."""
+
+from __future__ import annotations
+
+from kaito_controller.api.reasons import Reason
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.catalog.hardware import SKU
+from kaito_controller.catalog.loader import Catalog, UnknownInstanceType
+from kaito_controller.catalog.model import Preset
+from kaito_controller.controllers.workspace import nodes, policies
+from kaito_controller.controllers.workspace.model import preset_of
+from kaito_controller.controllers.workspace.plan import Ground, Settings
+from kaito_controller.controllers.workspace.revision import revision_of
+from kaito_controller.controllers.workspace.serving import ServingPlan, plan_serving
+from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.verdict import Blocked
+from kaito_controller.sizing.runtime_choice import runtime_for
+
+
+def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> ServingPlan | Blocked:
+    """Decide what should exist for a Workspace: everything else follows from this value."""
+    workspace = policies.examine(snapshot, provisions=settings.provisions)
+    if isinstance(workspace, Blocked):
+        return workspace
+    if workspace.tuning is not None:
+        message = "tuning: fine-tuning is not implemented in this version. Use inference, or a later version."
+        return Blocked(reason=Reason.FIELDS_NOT_IMPLEMENTED, message=message)
+    ground = _ground(workspace, snapshot, catalog, settings)
+    if isinstance(ground, Blocked):
+        return ground
+    return plan_serving(ground, snapshot.config)
+
+
+def _ground(workspace: Workspace, snapshot: Snapshot, catalog: Catalog, settings: Settings) -> Ground | Blocked:
+    preset = preset_of(workspace, catalog, snapshot.model)
+    if isinstance(preset, Blocked):
+        return preset
+    sku = _locked(workspace, preset) or _sku(workspace, snapshot, catalog)
+    if isinstance(sku, Blocked):
+        return sku
+    return Ground(
+        workspace=workspace,
+        settings=settings,
+        revision=revision_of(snapshot.raw, snapshot.revisions),
+        preset=preset,
+        sku=sku,
+        runtime=runtime_for(sku, (settings.runtime, *settings.alternatives)),
+    )
+
+
+def _locked(workspace: Workspace, preset: Preset) -> Blocked | None:
+    """Return why the model's files cannot be had: its hub asks for a token, and no Secret is named."""
+    if not preset.gated or workspace.access_secret:
+        return None
+    return Blocked(
+        reason=Reason.INVALID_SPEC,
+        message=(
+            f"{workspace.purpose}.preset.presetOptions.modelAccessSecret: required, because the hub gives "
+            f"{preset.model_id} only to those who have accepted its licence, found none. Name a Secret of this "
+            "namespace with the token under HF_TOKEN."
+        ),
+    )
+
+
+def _sku(workspace: Workspace, snapshot: Snapshot, catalog: Catalog) -> SKU | Blocked:
+    """Return the hardware: of the instance type, or of the existing nodes that match."""
+    wanted = workspace.resource.instance_type
+    if wanted:
+        try:
+            return catalog.sku(wanted)
+        except UnknownInstanceType as error:
+            return Blocked(
+                reason=Reason.UNKNOWN_INSTANCE_TYPE,
+                message=(
+                    f"resource.instanceType: {error}. Use one that kubectl kaito skus lists, or leave it out and label "
+                    "existing nodes."
+                ),
+            )
+    if not snapshot.nodes:
+        return Blocked(
+            reason=Reason.NODE_NOT_READY,
+            message=(
+                f"resource.labelSelector: no node matches {workspace.resource.label_selector}. Label the nodes that "
+                "this Workspace may use, or name an instance type to have nodes made."
+            ),
+            waits=True,
+        )
+    return nodes.sku_of(snapshot.nodes, catalog)
