@@ -100,6 +100,20 @@ class Parameter:
 
 
 @frozen(kw_only=True)
+class RuntimeContainer:
+    """A container of a runtime beside the engine's, with the same volumes, environment and security.
+
+    Of `environment` the container's own values win. Strings may hold `{parameter}`, as in the runtime. `resources`
+    are what it asks for beside GPUs, as in `container.resources`.
+    """
+
+    image: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(factory=dict)
+    resources: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen(kw_only=True)
 class Runtime:
     """How a model is served: image, command, environment, volumes and security, as the pod's own YAML.
 
@@ -107,7 +121,8 @@ class Runtime:
     `{parameter}`. `engine_version` is that of the engine it holds. `engine_arguments` are as in a preset,
     `single_node_arguments` further ones for a model on one node. `planned_context` false lets the engine choose the
     context length itself; `multi_node` says that one model may span nodes. `host_folders` are directories of the node,
-    mounted read-only at the path they have there.
+    mounted read-only at the path they have there. `agent` is the container that fetches adapters beside the engine,
+    `tuning` the one that fine-tunes; None where the runtime has none.
     """
 
     name: str
@@ -130,5 +145,7 @@ class Runtime:
     planned_context: bool = True
     multi_node: bool = False
     data_parallel: bool = False
+    agent: RuntimeContainer | None = None
+    tuning: RuntimeContainer | None = None
     engine_version: str | None = None
     sources: tuple[str, ...] = ()

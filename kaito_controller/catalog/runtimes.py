@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Final
 
 from kaito_controller.catalog.fields import Fields
 from kaito_controller.catalog.gpus import read_capability
 from kaito_controller.catalog.hardware import ComputeCapability
-from kaito_controller.catalog.model import Accelerator, EngineDevice, Parameter, Runtime
+from kaito_controller.catalog.model import Accelerator, EngineDevice, Parameter, Runtime, RuntimeContainer
 from kaito_controller.catalog.placeholders import placeholders
+
+_CONTAINERS: Final = ("agent", "tuning")
+_FILLED: Final = ("image", "command", "environment", "volumes", "volume_mounts", "host_folders", "annotations")
 
 
 def read_runtimes(document: Fields) -> Iterator[Runtime]:
     """The one runtime of a file."""
+    containers = _containers(document)
     runtime = Runtime(
         name=document.text("name"),
         description=document.text("description"),
@@ -34,6 +39,8 @@ def read_runtimes(document: Fields) -> Iterator[Runtime]:
         planned_context=document.flag("planned_context", default=True),
         multi_node=document.flag("multi_node"),
         data_parallel=document.flag("data_parallel"),
+        agent=containers.get("agent"),
+        tuning=containers.get("tuning"),
         engine_version=document.optional_text("engine_version"),
         sources=document.texts("sources"),
     )
@@ -73,6 +80,30 @@ def _listed(accelerator: Accelerator) -> str:
     return ", ".join(str(one) for one in accelerator.compute_capabilities) or "none"
 
 
+def _containers(document: Fields) -> dict[str, RuntimeContainer]:
+    """Those beside the engine's, by name; the engine's image is theirs unless they name one."""
+    fields = document.optional_mapping("containers")
+    if fields is None:
+        return {}
+    image = document.text("image")
+    found = {name: _container(fields.mapping(name), image) for name in _CONTAINERS if fields.has(name)}
+    fields.done()
+    return found
+
+
+def _container(fields: Fields, image: str) -> RuntimeContainer:
+    container = RuntimeContainer(
+        image=fields.text("image", image),
+        command=fields.texts("command"),
+        environment=fields.text_map("environment"),
+        resources=fields.plain("resources") or {},
+    )
+    fields.done()
+    if not container.command:
+        raise fields.problem("command", "must hold at least the program")
+    return container
+
+
 def _parameter(fields: Fields) -> Parameter:
     parameter = Parameter(
         name=fields.text("name"), description=fields.text("description"), default=fields.optional_text("default")
@@ -83,8 +114,11 @@ def _parameter(fields: Fields) -> Parameter:
 
 def _check(document: Fields, runtime: Runtime) -> None:
     known = {parameter.name for parameter in runtime.parameters}
-    for name in ("image", "command", "environment", "volumes", "volume_mounts", "host_folders", "annotations"):
-        unknown = placeholders(getattr(runtime, name)) - known
+    filled: dict[str, Any] = {name: getattr(runtime, name) for name in _FILLED}
+    beside = (one for one in (runtime.agent, runtime.tuning) if one is not None)
+    filled["containers"] = [(one.image, one.command, one.environment) for one in beside]
+    for name, value in filled.items():
+        unknown = placeholders(value) - known
         if unknown:
             found = ", ".join(sorted(unknown))
             raise document.problem(name, f"may hold only the runtime's parameters in braces, not {found}")

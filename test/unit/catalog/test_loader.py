@@ -284,3 +284,45 @@ def test_the_documented_price_file_is_one():
     )
     assert (spot.spot, spot.region, spot.source) == (True, "example-region", "https://prices.example.com/list")
     assert (offer.currency, offer.date, offer.source) == ("EUR", "2026-06-01", "an offer")
+
+
+CONTAINERS = """\
+name: odd
+description: a runtime with further containers
+image: "{picture}"
+image_pull_policy: Never
+command: [serve]
+parameters: [{name: picture, description: the image, default: "one:1"}]
+containers:
+  tuning:
+    command: [tune]
+    environment: {A: "{picture}"}
+accelerator: {device: cpu, resource: nvidia.com/gpu}
+"""
+
+
+def test_a_runtimes_further_containers_take_its_image(tmp_path: Path):
+    """A container names its command; image and the rest are the runtime's unless it says otherwise."""
+    runtime = load(folder(tmp_path, runtimes_odd=CONTAINERS)).runtime("odd")
+
+    assert runtime.agent is None
+    assert runtime.tuning is not None
+    assert (runtime.tuning.image, runtime.tuning.command) == ("{picture}", ("tune",))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("{picture}", "containers: may hold only the runtime's parameters in braces, not other"),
+        ("command: [tune]", "containers.tuning.command: must hold at least the program"),
+        ("tuning:", "containers.training: is not a field of this mapping"),
+    ],
+)
+def test_a_container_that_is_wrong_is_named(tmp_path: Path, wrong: str, words: str):
+    """What is wrong with a container of a runtime is said with its place."""
+    instead = {"{picture}": "{other}", "command: [tune]": "command: []", "tuning:": "training:"}[wrong]
+    before, mark, after = CONTAINERS.partition("containers:")
+    with pytest.raises(CatalogError) as caught:
+        load(folder(tmp_path, runtimes_odd=before + mark + after.replace(wrong, instead)))
+
+    assert words in str(caught.value)
