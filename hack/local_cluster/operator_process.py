@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from kaito_controller.providers.local.addresses import ALL_PLANS
 from kaito_controller.testing.ports import free_port
 from kaito_controller.testing.processes import Processes
 from local_cluster.folders import REPOSITORY
@@ -123,6 +124,8 @@ def local_arguments(state: Path, *, inference_python: Path, models: Path) -> tup
         "--provider", "local", "--local-cluster", str(state / "cluster.json"),
         "--inference-runtime", "vllm-cpu-host",
         *(f"--runtime-parameter={key}={value}" for key, value in parameters.items()),
+        # What runs in the cluster may fetch from what else runs there.
+        "--allow-private-urls", ALL_PLANS,
     )  # fmt: skip
 
 

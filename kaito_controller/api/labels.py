@@ -62,6 +62,9 @@ MANAGED_BY_VALUE = "kaito-controller"
 EMULATED_GPU = "kaito.sh/emulated-gpu"
 RUNTIME_NOTE = "kaito.sh/runtime-note"
 
+TUNING_RUN = "workspace.kaito.io/tuning-run"
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+
 # Nodes.
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 HOSTNAME = "kubernetes.io/hostname"

@@ -262,7 +262,7 @@ class Reason(StrEnum):
     WORKLOAD_CONFLICT = (
         "WorkloadConflict",
         "An object with the name of a child exists and is not ours.",
-        "A Service or StatefulSet named like the Workspace was made by somebody else.",
+        "A Service, StatefulSet or Job named like the Workspace was made by somebody else.",
         "Delete or rename that object, or give the Workspace another name.",
     )
     WORKLOAD_REFUSED = (
@@ -311,7 +311,7 @@ class Reason(StrEnum):
         "WorkspaceTuningJobStatusFailed",
         "The tuning Job failed.",
         "Its log tells why.",
-        "Read the Job's log, correct data or configuration, and create the Workspace again.",
+        "Correct data or configuration: a changed tuning or ConfigMap makes a new Job, and so does deleting this one.",
     )
 
     # Workspace: as a whole.

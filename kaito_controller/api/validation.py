@@ -14,10 +14,13 @@ from typing import Any
 from attrs import frozen
 
 from kaito_controller.api import labels
-from kaito_controller.api.workspace import AdapterSpec, DataSource, PresetSpec, Workspace
+from kaito_controller.api.workspace import AdapterSpec, DataDestination, DataSource, PresetSpec, Workspace
 from kaito_controller.api.workspace_rules import ADAPTER_NAME_LENGTH, MAX_ADAPTERS
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+METHODS = ("lora", "qlora")
+
+_WEB_URL = re.compile(r"https?://[^/?#\s]+\S*", re.IGNORECASE)
 _DECIMAL = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 
 
@@ -159,6 +162,55 @@ def _adapter(path: str, adapter: AdapterSpec, names: list[str]) -> Iterator[Prob
         )
 
 
+def _tuning(workspace: Workspace) -> Iterator[Problem]:
+    tuning = workspace.tuning
+    if tuning is None:
+        return
+    if tuning.preset is None:
+        yield Problem(field="tuning.preset", rule="required", found="nothing", remedy="name the model to tune")
+    if tuning.method.lower() not in METHODS:
+        yield Problem(
+            field="tuning.method",
+            rule=f"must be one of {', '.join(METHODS)}",
+            found=repr(tuning.method),
+            remedy="choose one",
+        )
+    if _sources(tuning.input) != 1:
+        yield Problem(
+            field="tuning.input",
+            rule="exactly one of urls, volumeSource and image must be given",
+            found=f"{_sources(tuning.input)} sources",
+            remedy="keep the one that holds the data",
+        )
+    for index, url in enumerate(tuning.input.urls):
+        if not _WEB_URL.fullmatch(url):
+            yield Problem(
+                field=f"tuning.input.urls[{index}]",
+                rule="must be an http or https URL with a host",
+                found=repr(url),
+                remedy="correct it",
+            )
+    yield from _destination(tuning.output)
+
+
+def _destination(output: DataDestination) -> Iterator[Problem]:
+    given = (output.volume_source is not None) + bool(output.image)
+    if given != 1:
+        yield Problem(
+            field="tuning.output",
+            rule="exactly one of volumeSource and image must be given",
+            found="both" if given else "neither",
+            remedy="keep the one that takes the result",
+        )
+    if output.image and not output.image_push_secret:
+        yield Problem(
+            field="tuning.output.imagePushSecret",
+            rule="required with image",
+            found="nothing",
+            remedy="name the Secret that opens the registry for writing",
+        )
+
+
 def _sources(source: DataSource) -> int:
     return bool(source.urls) + (source.volume_source is not None) + bool(source.image)
 
@@ -167,35 +219,36 @@ def _is_share(text: str) -> bool:
     return _DECIMAL.fullmatch(text) is not None and 0.0 <= float(text) <= 1.0
 
 
-_CHECKS: tuple[Callable[[Workspace], Iterable[Problem]], ...] = (_one_purpose, _one_server, _nodes, _adapters)
+_CHECKS: tuple[Callable[[Workspace], Iterable[Problem]], ...] = (_one_purpose, _one_server, _nodes, _adapters, _tuning)
 
 
-def _preset(workspace: Workspace) -> PresetSpec | None:
-    return workspace.inference.preset if workspace.inference is not None else None
-
-
-def _of_preset(is_set: Callable[[PresetSpec], Any]) -> Callable[[Workspace], bool]:
+def _of_preset(purpose: str, is_set: Callable[[PresetSpec], Any]) -> Callable[[Workspace], bool]:
     def check(workspace: Workspace) -> bool:
-        preset = _preset(workspace)
-        return preset is not None and bool(is_set(preset))
+        return workspace.purpose == purpose and workspace.preset is not None and bool(is_set(workspace.preset))
 
     return check
+
+
+_IDLE_OF_PRESETS: Mapping[str, Callable[[PresetSpec], Any]] = {
+    "accessMode": lambda preset: preset.access_mode != "public",
+    "presetOptions.image": lambda preset: preset.preset_options.image,
+    "presetOptions.imagePullSecrets": lambda preset: preset.preset_options.image_pull_secrets,
+}
 
 
 # A field leaves this table in the commit that makes it work.
 _IDLE_FIELDS: Mapping[str, Callable[[Workspace], bool]] = {
     "resource.preferredNodes": lambda workspace: bool(workspace.resource.preferred_nodes),
     "resource.partition": lambda workspace: workspace.resource.partition is not None,
-    "inference.preset.accessMode": _of_preset(lambda preset: preset.access_mode != "public"),
-    "inference.preset.presetOptions.image": _of_preset(lambda preset: preset.preset_options.image),
-    "inference.preset.presetOptions.imagePullSecrets": _of_preset(
-        lambda preset: preset.preset_options.image_pull_secrets
-    ),
+    **{
+        f"{purpose}.preset.{name}": _of_preset(purpose, is_set)
+        for purpose in ("inference", "tuning")
+        for name, is_set in _IDLE_OF_PRESETS.items()
+    },
     "inference.template": lambda workspace: (
         workspace.inference is not None and workspace.inference.template is not None
     ),
     "inference.adapters": lambda workspace: workspace.inference is not None and bool(workspace.inference.adapters),
-    "tuning": lambda workspace: workspace.tuning is not None,
     _annotation(labels.RUNTIME): lambda workspace: workspace.metadata.annotations.get(labels.RUNTIME, "vllm") != "vllm",
     # There is no benchmark yet, so leaving it out is honoured and asking for it is not.
     _annotation(labels.DISABLE_BENCHMARK): lambda workspace: (

@@ -13,6 +13,7 @@ from attrs import field, frozen
 
 from kaito_controller.api import workspace_rules as cel
 from kaito_controller.api.plan import PlanStatus
+from kaito_controller.api.tuning import TuningStatus
 from kaito_controller.kube.conditions import Condition
 from kaito_controller.kube.declaration import rules, schema
 from kaito_controller.kube.object_meta import ObjectMeta
@@ -306,6 +307,9 @@ class WorkspaceStatus:
     plan: PlanStatus | None = field(
         default=None, metadata=schema("What hardware the model needs, and why, as `kubectl kaito plan` explains it.")
     )
+    tuning: TuningStatus | None = field(
+        default=None, metadata=schema("How far the training is, or how far it came; tuning only.")
+    )
     performance: PerformanceStatus = field(
         factory=PerformanceStatus, metadata=schema("What the model server can do, as measured.")
     )
@@ -341,8 +345,8 @@ class Workspace:
     tuning: TuningSpec | None = field(
         default=None,
         metadata=schema(
-            "A model to fine-tune: `preset` is trained by `method` on `input`, and the adapter goes to `output`."
-            " Without effect in this version."
+            "A model to fine-tune: `preset` is trained by `method` on `input`, and the adapter goes to `output`. A Job"
+            " of the Workspace's name does it, on one node."
         ),
     )
     status: WorkspaceStatus = field(factory=WorkspaceStatus, metadata=schema("Where the Workspace stands."))

@@ -81,6 +81,7 @@ def settings(options: Options, catalog: Catalog, provider: CloudProvider | None)
         node_class_kind=node_class.kind,
         node_image_family=options.node_image_family,
         runtime_parameters=parameters,
+        private_urls=options.private_urls,
     )
 
 

@@ -10,6 +10,7 @@ import argparse
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NoReturn, TypeVar
@@ -81,6 +82,7 @@ class Options:
     node_image_family: str = "ubuntu"
     runtime: str = "vllm-cuda"
     runtime_parameters: Mapping[str, str] = field(factory=dict)
+    private_urls: tuple[str, ...] = ()
     prices: Path | None = None
     local_cluster: Path | None = None
     local_max_nodes: int | None = None
@@ -129,6 +131,7 @@ def parse(arguments: Sequence[str], *, prog: str = "kaito-controller run") -> Op
         ),
         runtime=parsed.inference_runtime,
         runtime_parameters=_pairs("--runtime-parameter", parsed.runtime_parameter),
+        private_urls=_networks("--allow-private-urls", parsed.allow_private_urls),
         prices=parsed.prices,
         local_cluster=parsed.local_cluster,
         local_max_nodes=parsed.local_max_nodes,
@@ -233,6 +236,13 @@ def _add_workspace_flags(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--runtime-parameter", action="append", default=[], metavar="KEY=VALUE", help="what the runtime asks for"
     )
+    made.add_argument(
+        "--allow-private-urls",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="a private network that pods may download from, such as 10.0.0.0/8; again for more (default: none)",
+    )
     made.add_argument("--prices", type=Path, metavar="FILE", help="what nodes cost an hour, for status.plan.price")
 
 
@@ -284,6 +294,17 @@ def _pairs(flag: str, found: Iterable[str]) -> Mapping[str, str]:
             raise OptionsError(f"{flag}: wants KEY=VALUE, found {item!r}.")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def _networks(flag: str, found: Sequence[str]) -> tuple[str, ...]:
+    """CIDRs in their own spelling, each once."""
+    networks = []
+    for text in found:
+        try:
+            networks.append(str(ip_network(text.strip())))
+        except ValueError as error:
+            raise OptionsError(f"{flag}: wants a network such as 10.0.0.0/8, found {text!r} ({error}).") from None
+    return tuple(dict.fromkeys(networks))
 
 
 def _address(flag: str, found: str) -> Address:

@@ -8,6 +8,8 @@ from typing import Any, Final
 from kaito_controller.catalog.hardware import Price
 from kaito_controller.sizing.candidates import Candidate, chosen
 from kaito_controller.sizing.inference import InferencePlan
+from kaito_controller.sizing.memory import LedgerEntry
+from kaito_controller.sizing.tuning import TuningSize
 
 
 def report(
@@ -53,11 +55,29 @@ def plan_values(plan: InferencePlan) -> dict[str, Any]:
         "dtype": plan.dtype,
         "maxModelLen": plan.max_model_len,
         "kvTokens": plan.kv_tokens,
-        "ledger": [
-            {"entry": entry.entry, "bytes": entry.bytes, "formula": entry.formula, "source": entry.source}
-            for entry in plan.ledger
-        ],
+        "ledger": ledger_values(plan.ledger),
     }
+
+
+def tuning_values(size: TuningSize) -> dict[str, Any]:
+    """The same of a model that is tuned: a copy of it on each GPU of one node, and the longest example."""
+    return {
+        "nodes": 1,
+        "tensorParallel": 1,
+        "pipelineParallel": 1,
+        "dataParallel": size.gpus,
+        "dtype": size.dtype,
+        "maxModelLen": size.options.length,
+        "ledger": ledger_values(size.ledger),
+    }
+
+
+def ledger_values(ledger: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
+    """A ledger, entry by entry."""
+    return [
+        {"entry": entry.entry, "bytes": entry.bytes, "formula": entry.formula, "source": entry.source}
+        for entry in ledger
+    ]
 
 
 def _candidate(candidate: Candidate, arguments: Callable[[Candidate, InferencePlan], Sequence[str]]) -> dict[str, Any]:

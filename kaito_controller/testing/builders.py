@@ -50,11 +50,27 @@ def workspace(
     return {**made, **fields}
 
 
+def tuning_workspace(
+    name: str = "demo", *, preset: str = "phi-4-mini-instruct", tuning: Mapping[str, Any] | None = None, **fields: Any
+) -> Object:
+    """Return a Workspace that tunes a preset, with data from the web; `tuning` is merged into that, None removes."""
+    asked = {
+        "preset": {"name": preset},
+        "method": "lora",
+        "input": {"urls": ["https://data.example.com/train.jsonl"]},
+        "output": {"image": "registry.example.com/adapters/demo:1", "imagePushSecret": "push"},
+        **(tuning or {}),
+    }
+    made = workspace(name, tuning={key: value for key, value in asked.items() if value is not None}, **fields)
+    return {key: value for key, value in made.items() if key != "inference"}
+
+
 def manifest(name: str, namespace: str, **fields: Any) -> Object:
     """Return a Workspace as a user would write it: without what the API server gives."""
-    made = workspace(name, namespace=namespace, **fields)
+    made = tuning_workspace if "tuning" in fields else workspace
+    body = made(name, namespace=namespace, **fields)
     given = {"uid", "generation", "resourceVersion", "creationTimestamp"}
-    return {**made, "metadata": {key: value for key, value in made["metadata"].items() if key not in given}}
+    return {**body, "metadata": {key: value for key, value in body["metadata"].items() if key not in given}}
 
 
 def node(
@@ -131,19 +147,31 @@ def pod(
     node_name: str = "node-1",
     containers: Sequence[Mapping[str, Any]] = (),
     status: Mapping[str, Any] | None = None,
+    owner: Object | None = None,
 ) -> Object:
-    """Return a pod of a Workspace; `containers` are container statuses, `status` further fields of its status."""
+    """Return a pod of a Workspace, or of an `owner`; `containers` are container statuses, `status` more of its status."""
     workspace_name = name.rpartition("-")[0]
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    meta: dict[str, Any] = {
+        "name": name,
+        "namespace": "models",
+        "uid": f"uid-of-{name}",
+        "labels": {keys.WORKSPACE_NAME: workspace_name},
+    }
+    if owner is not None:
+        meta["ownerReferences"] = [
+            {
+                "apiVersion": owner["apiVersion"],
+                "kind": owner["kind"],
+                "name": owner["metadata"]["name"],
+                "uid": owner["metadata"].get("uid", ""),
+                "controller": True,
+            }
+        ]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": "models",
-            "uid": f"uid-of-{name}",
-            "labels": {keys.WORKSPACE_NAME: workspace_name},
-        },
+        "metadata": meta,
         "spec": {"nodeName": node_name},
         "status": {"conditions": conditions, "containerStatuses": list(containers), **(status or {})},
     }

@@ -32,8 +32,15 @@ def pod_volumes(workspace: Workspace, runtime: Runtime, parameters: Mapping[str,
     if workspace.inference is not None and workspace.inference.config:
         volumes.append({"name": "config-volume", "configMap": {"name": workspace.inference.config}})
         mounts.append({"name": "config-volume", "mountPath": contract.CONFIG_DIRECTORY, "readOnly": True})
-    volumes += fill(runtime.volumes, parameters)
-    mounts += fill(runtime.volume_mounts, parameters)
+    return with_runtime(volumes, mounts, runtime, parameters)
+
+
+def with_runtime(
+    volumes: list[dict[str, Any]], mounts: list[dict[str, Any]], runtime: Runtime, parameters: Mapping[str, str]
+) -> PodVolumes:
+    """A pod's own volumes, then what the runtime asks for."""
+    volumes = [*volumes, *fill(runtime.volumes, parameters)]
+    mounts = [*mounts, *fill(runtime.volume_mounts, parameters)]
     for index, folder in enumerate(_missing_folders(fill(runtime.host_folders, parameters), volumes, mounts)):
         volumes.append({"name": f"host-{index}", "hostPath": {"path": folder, "type": "Directory"}})
         mounts.append({"name": f"host-{index}", "mountPath": folder, "readOnly": True})

@@ -22,12 +22,14 @@ from kaito_controller.controllers.workspace.steps.inference import InferenceStep
 from kaito_controller.controllers.workspace.steps.node_claims import NodeClaimsStep
 from kaito_controller.controllers.workspace.steps.revision import RevisionStep
 from kaito_controller.controllers.workspace.steps.service import ServiceStep
+from kaito_controller.controllers.workspace.steps.tuning import TuningStep
 from kaito_controller.controllers.workspace.termination import Termination
+from kaito_controller.controllers.workspace.tuning import TuningPlan
 from kaito_controller.controllers.workspace.verdict import Blocked, Notice, Outcome, StepResult
 from kaito_controller.controllers.workspace.views import Views
 from kaito_controller.controllers.workspace.writer import Writer
 from kaito_controller.kube import metadata
-from kaito_controller.kube.core import CONFIG_MAPS, CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
+from kaito_controller.kube.core import CONFIG_MAPS, CONTROLLER_REVISIONS, JOBS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.rbac import READ, Rule
 from kaito_controller.machinery.cache.cache import Cache
@@ -50,9 +52,14 @@ RULES: Final = (
     Rule(resource=CONTROLLER_REVISIONS, verbs=(*READ, "create", "patch", "delete")),
     Rule(resource=SERVICES, verbs=(*READ, "create", "patch", "delete")),
     Rule(resource=STATEFUL_SETS, verbs=(*READ, "create", "patch", "delete")),
+    Rule(resource=JOBS, verbs=(*READ, "create", "patch", "delete")),
     Rule(resource=NODES, verbs=READ),
     Rule(resource=PODS, verbs=READ),
-    Rule(resource=CONFIG_MAPS, verbs=("get",), why="the ConfigMap of inference.config; never listed or watched"),
+    Rule(
+        resource=CONFIG_MAPS,
+        verbs=("get",),
+        why="inference.config, tuning.config; never listed or watched",
+    ),
 )
 
 log = structlog.get_logger("controllers.workspace")
@@ -105,6 +112,11 @@ class WorkspaceController:
             ServiceStep(self._writer),
             InferenceStep(self._writer),
         )
+        self._tuning: Sequence[Step[TuningPlan]] = (
+            RevisionStep(self._writer),
+            self._node_claims,
+            TuningStep(self._writer),
+        )
 
     async def reconcile(self, request: Request) -> Result:
         """Drive one Workspace one step closer to what its spec asks for."""
@@ -126,10 +138,12 @@ class WorkspaceController:
         await self._write_status(snapshot, after, (*outcome.notices, *events.failures_in(outcome)))
         return outcome.result()
 
-    async def _run(self, plan: ServingPlan | Blocked, snapshot: Snapshot) -> Outcome:
+    async def _run(self, plan: ServingPlan | TuningPlan | Blocked, snapshot: Snapshot) -> Outcome:
         results: dict[str, StepResult] = {"config": _look_at_config_again(snapshot, plan)}
         if isinstance(plan, ServingPlan):
             results |= await _carried_out(self._serving, plan, snapshot)
+        if isinstance(plan, TuningPlan):
+            results |= await _carried_out(self._tuning, plan, snapshot)
         return Outcome(steps=results)
 
     async def _terminate(self, snapshot: Snapshot) -> Result:

@@ -27,6 +27,7 @@ _QUIET: Final = frozenset(
         Reason.RESOURCE_STATUS_NOT_READY,
         Reason.RESOURCE_NOT_REGISTERED,
         Reason.INFERENCE_PENDING,
+        Reason.TUNING_PENDING,
         Reason.WORKSPACE_PENDING,
         Reason.WORKSPACE_FAILED,
         Reason.AWAITING_RECONCILIATION,
@@ -40,13 +41,15 @@ _MILESTONES: Final = (
     ConditionType.NODE_CLAIM_READY,
     ConditionType.NODES_READY,
     ConditionType.INFERENCE_READY,
+    ConditionType.JOB_STARTED,
 )
 
 
 def told_by(before: Object, after: Object) -> tuple[Notice, ...]:
     """Return the events of a Workspace whose status went from one to the other (both as whole objects)."""
     was, now = existing_conditions(before), existing_conditions(after)
-    return (*_troubles(was, now), *_milestones(was, now), *_turns(was, now), *_departure(was, now))
+    turns = _ends(after, was, now) if after.get("tuning") else _turns(was, now)
+    return (*_troubles(was, now), *_milestones(was, now), *turns, *_departure(was, now))
 
 
 def failures_in(outcome: Outcome) -> tuple[Notice, ...]:
@@ -104,6 +107,15 @@ def _turns(was: tuple[Condition, ...], now: tuple[Condition, ...]) -> tuple[Noti
     if before:
         return (Notice(reason=Reason.WORKSPACE_NOT_READY, note=found.message, warning=True),)
     return (Notice(reason=Reason.WORKSPACE_READY, note="The model answers on the Service of the Workspace's name"),)
+
+
+def _ends(after: Object, was: tuple[Condition, ...], now: tuple[Condition, ...]) -> tuple[Notice, ...]:
+    """The tuning ended well; what went wrong is told with JobStarted."""
+    kind = ConditionType.WORKSPACE_SUCCEEDED
+    if not conditions.is_true(now, kind) or conditions.is_true(was, kind):
+        return ()
+    output = ((after.get("status") or {}).get("tuning") or {}).get("output") or "on the volume of tuning.output"
+    return (Notice(reason=Reason.WORKSPACE_SUCCEEDED, note=f"The tuning has ended; its adapter is {output}"),)
 
 
 def _departure(was: tuple[Condition, ...], now: tuple[Condition, ...]) -> tuple[Notice, ...]:

@@ -25,7 +25,8 @@ class Settings:
     """What the operator was started with, as far as a plan depends on it.
 
     `alternatives` are runtimes for GPUs that the usual one holds no programs for; `prices` are by instance type, in
-    lower case (see `lowest_prices`).
+    lower case (see `lowest_prices`); `private_urls` are networks, as CIDRs, that pods may fetch from although they are
+    private.
     """
 
     runtime: Runtime
@@ -35,6 +36,7 @@ class Settings:
     node_class_group: str = "kaito.sh"
     node_class_kind: str = "KaitoNodeClass"
     node_image_family: str = "ubuntu"
+    private_urls: tuple[str, ...] = ()
     runtime_parameters: Mapping[str, str] = field(factory=dict)
 
 
@@ -109,6 +111,11 @@ class Plan(Ground, ABC):
     @abstractmethod
     def gpus_per_node(self) -> int:
         """How many of them each pod holds."""
+
+    @property
+    def wants_nodes(self) -> bool:
+        """Whether a node that is missing is worth making: not for work that is done."""
+        return True
 
     @property
     @abstractmethod

@@ -13,21 +13,21 @@ from kaito_controller.controllers.workspace.plan import Ground, Settings
 from kaito_controller.controllers.workspace.revision import revision_of
 from kaito_controller.controllers.workspace.serving import ServingPlan, plan_serving
 from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.tuning import TuningPlan, plan_tuning
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.sizing.runtime_choice import runtime_for
 
 
-def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> ServingPlan | Blocked:
+def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> ServingPlan | TuningPlan | Blocked:
     """Decide what should exist for a Workspace: everything else follows from this value."""
     workspace = policies.examine(snapshot, provisions=settings.provisions)
     if isinstance(workspace, Blocked):
         return workspace
-    if workspace.tuning is not None:
-        message = "tuning: fine-tuning is not implemented in this version. Use inference, or a later version."
-        return Blocked(reason=Reason.FIELDS_NOT_IMPLEMENTED, message=message)
     ground = _ground(workspace, snapshot, catalog, settings)
     if isinstance(ground, Blocked):
         return ground
+    if workspace.tuning is not None:
+        return plan_tuning(ground, workspace.tuning, snapshot)
     return plan_serving(ground, snapshot.config)
 
 

@@ -8,32 +8,20 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from kaito_controller.api.reasons import Reason
 from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.model import Preset, Runtime
 from kaito_controller.controllers.workspace.drift import stamped
 from kaito_controller.controllers.workspace.inference_config import InferenceConfig, read_config
+from kaito_controller.controllers.workspace.misfits import blocked
 from kaito_controller.controllers.workspace.plan import Ground, Plan
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing import report
 from kaito_controller.sizing.flags import EngineFlags
-from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, Misfit, plan_inference
+from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, plan_inference
 from kaito_controller.workloads import inference, service
 
 CONFIG_HASH_ANNOTATION: Final = "workspace.kaito.io/config-hash"
-
-_MISFITS: Final[Mapping[Misfit, Reason]] = {
-    Misfit.GPU_MEMORY: Reason.MODEL_DOES_NOT_FIT,
-    Misfit.CONTEXT: Reason.CONFIG_INVALID,
-    Misfit.ACCELERATOR: Reason.RUNTIME_UNSUPPORTED,
-    Misfit.NODE_COUNT: Reason.INVALID_SPEC,
-    Misfit.WEIGHTS: Reason.RUNTIME_UNSUPPORTED,
-    Misfit.PRECISION: Reason.RUNTIME_UNSUPPORTED,
-    Misfit.PARALLELISM: Reason.CONFIG_INVALID,
-    Misfit.NUMBERS: Reason.MODEL_DOES_NOT_FIT,
-    Misfit.UNAVAILABLE: Reason.MODEL_DOES_NOT_FIT,
-}
 
 
 @frozen(kw_only=True)
@@ -126,10 +114,7 @@ def _sized(ground: Ground, config: InferenceConfig) -> InferencePlan | Blocked:
         flags=flags,
     )
     sized = _planned(question)
-    if not isinstance(sized, DoesNotFit):
-        return sized
-    reason = Reason.COUNT_TOO_SMALL if sized.enough_nodes else _MISFITS[sized.reason]
-    return Blocked(reason=reason, message=sized.message)
+    return blocked(sized) if isinstance(sized, DoesNotFit) else sized
 
 
 @frozen(kw_only=True)

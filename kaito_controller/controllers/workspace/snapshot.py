@@ -18,8 +18,9 @@ class Snapshot:
     ``workspace`` is None when the object does not have the form of its class; ``malformed`` then says why.
     ``unfit_claims`` says what is wrong with those of ``node_claims`` that cannot be judged. ``nodes``
     are those of the Workspace's claims, or, when it names no instance type, those its selector matches. ``config`` is
-    the ConfigMap of ``inference.config``, None when it names none or there is none. ``model`` is what is known of a
-    model that the catalogue does not have, None when it has it.
+    the ConfigMap of ``inference.config`` or ``tuning.config``, None when it names none or there is none. ``model`` is
+    what is known of a model that the catalogue does not have, None when it has it. ``reports`` are what pods last said
+    of themselves, by the pod's name: untrusted.
     """
 
     raw: Object
@@ -31,6 +32,8 @@ class Snapshot:
     nodes: tuple[Object, ...] = ()
     services: Mapping[str, Object] = field(factory=dict)
     stateful_set: Object | None = None
+    job: Object | None = None
     pods: tuple[Object, ...] = ()
     config: Object | None = None
+    reports: Mapping[str, Object] = field(factory=dict)
     model: ModelLookup | None = None

@@ -9,10 +9,13 @@ from typing import Any, Final
 from kaito_controller.api import validation
 from kaito_controller.api.conditions import ConditionType
 from kaito_controller.api.reasons import Reason
-from kaito_controller.controllers.workspace import readiness
+from kaito_controller.controllers.workspace import readiness, tuning_state
 from kaito_controller.controllers.workspace.plan import Plan
 from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.tuning import TuningPlan
+from kaito_controller.controllers.workspace.tuning_progress import Run, progress
+from kaito_controller.controllers.workspace.tuning_state import State
 from kaito_controller.controllers.workspace.verdict import Blocked, Outcome, Verdict
 from kaito_controller.kube import conditions, metadata, serde
 from kaito_controller.kube.conditions import Condition
@@ -26,7 +29,7 @@ NOT_READY: Final = "NotReady"
 _WAITING: Final = "workspace is waiting for inference workload readiness"
 
 
-def project(snapshot: Snapshot, plan: ServingPlan | Blocked, outcome: Outcome, *, now: datetime) -> Object:
+def project(snapshot: Snapshot, plan: ServingPlan | TuningPlan | Blocked, outcome: Outcome, *, now: datetime) -> Object:
     """Return the whole status as it should read."""
     verdicts = _verdicts(snapshot, plan, outcome)
     spec_verdict = _spec_honored(snapshot)
@@ -37,12 +40,19 @@ def project(snapshot: Snapshot, plan: ServingPlan | Blocked, outcome: Outcome, *
     stale = [ConditionType.JOB_STARTED if serves else ConditionType.INFERENCE_READY]
     if isinstance(plan, Plan) and not plan.provisions:
         stale.append(ConditionType.NODE_CLAIM_READY)
+    if isinstance(plan, Blocked) and _is_settled(snapshot):
+        return status
     status["conditions"] = _merged(snapshot.raw, verdicts, now=now, without=stale)
     if isinstance(plan, Plan):
         status["targetNodeCount"] = plan.node_count
         status["plan"] = _plan(plan)
         status["workerNodes"] = readiness.worker_nodes(plan, snapshot)
-    status["state"] = _state(status.get("state"), ready=verdicts[ConditionType.WORKSPACE_SUCCEEDED].holds)
+    if isinstance(plan, TuningPlan):
+        run = Run(identity=plan.run, job=plan.made, state=plan.state.state, image=plan.spec.output.image)
+        status["tuning"] = progress(snapshot, run, now=now)
+        status["state"] = plan.state.state.value
+    else:
+        status["state"] = _state(status.get("state"), ready=verdicts[ConditionType.WORKSPACE_SUCCEEDED].holds)
     return status
 
 
@@ -72,7 +82,7 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Object:
     return {name: value for name, value in after.items() if (before.get(name) or None) != (value or None)}
 
 
-def _verdicts(snapshot: Snapshot, plan: ServingPlan | Blocked, outcome: Outcome) -> dict[str, Verdict]:
+def _verdicts(snapshot: Snapshot, plan: ServingPlan | TuningPlan | Blocked, outcome: Outcome) -> dict[str, Verdict]:
     if isinstance(plan, Blocked):
         return _blocked(snapshot, plan)
     claims = _refused(outcome, "node_claims") or readiness.node_claims(plan, snapshot) if plan.provisions else None
@@ -80,7 +90,10 @@ def _verdicts(snapshot: Snapshot, plan: ServingPlan | Blocked, outcome: Outcome)
     resource = readiness.resource(plan, claims, node)
     verdicts = {ConditionType.NODE_CLAIM_READY: claims} if claims is not None else {}
     verdicts |= {ConditionType.NODES_READY: node, ConditionType.RESOURCE_READY: resource}
-    verdicts |= _serving(plan, snapshot, outcome, resource)
+    if isinstance(plan, TuningPlan):
+        verdicts |= _tuning(plan, outcome, resource)
+    else:
+        verdicts |= _serving(plan, snapshot, outcome, resource)
     return {str(name): verdict for name, verdict in verdicts.items()}
 
 
@@ -89,6 +102,23 @@ def _serving(
 ) -> dict[ConditionType, Verdict]:
     served = _refused(outcome, "inference") or _refused(outcome, "service") or readiness.inference(plan, snapshot)
     return {ConditionType.INFERENCE_READY: served, ConditionType.WORKSPACE_SUCCEEDED: _root(resource, served)}
+
+
+def _tuning(plan: TuningPlan, outcome: Outcome, resource: Verdict) -> dict[ConditionType, Verdict]:
+    refused = _refused(outcome, "tuning")
+    started = refused or tuning_state.started(plan.state)
+    root = tuning_state.succeeded(plan.state, resource)
+    if refused is not None:
+        root = Verdict(holds=False, reason=Reason.WORKSPACE_PENDING, message=f"{refused.reason}: {refused.message}")
+    return {ConditionType.JOB_STARTED: started, ConditionType.WORKSPACE_SUCCEEDED: root}
+
+
+def _is_settled(snapshot: Snapshot) -> bool:
+    """Whether the tuning that is asked for has ended well: what happens to its ConfigMap or model does not undo it."""
+    found = conditions.find(existing_conditions(snapshot.raw), ConditionType.WORKSPACE_SUCCEEDED)
+    status = snapshot.raw.get("status") or {}
+    succeeded = bool(snapshot.raw.get("tuning")) and status.get("state") == State.SUCCEEDED
+    return succeeded and found is not None and found.observed_generation == metadata.generation(snapshot.raw)
 
 
 def _root(resource: Verdict, served: Verdict) -> Verdict:
@@ -166,4 +196,6 @@ def existing_conditions(raw: Object) -> tuple[Condition, ...]:
 def _state(before: Any, *, ready: bool) -> str:
     if ready:
         return READY
+    if before == State.RUNNING:  # a Job that runs goes on, whatever was found to be wrong meanwhile
+        return str(before)
     return NOT_READY if before in {READY, NOT_READY} else PENDING

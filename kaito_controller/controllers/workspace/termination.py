@@ -13,7 +13,7 @@ from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Notice, StepResult
 from kaito_controller.controllers.workspace.writer import Writer
 from kaito_controller.kube import metadata
-from kaito_controller.kube.core import SERVICES, STATEFUL_SETS
+from kaito_controller.kube.core import JOBS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.ownership import is_controlled_by
 from kaito_controller.kube.timestamps import parse_timestamp
@@ -23,6 +23,7 @@ from kaito_controller.machinery.clock import Clock
 from kaito_controller.machinery.errors import ApiError, is_not_found
 
 RECHECK_S: Final = 5.0
+_WORKLOADS: Final = frozenset({STATEFUL_SETS.kind, JOBS.kind})
 LOST_POD_S: Final = 60.0
 """A pod this long past its deadline is on a node that no longer answers; waiting would keep that node for ever."""
 
@@ -40,11 +41,11 @@ class Termination:
         if keys.WORKSPACE_FINALIZER not in metadata.finalizers(snapshot.raw):
             return StepResult()
         await self._remove_services(snapshot)
-        workload = snapshot.stateful_set
-        if workload is not None and is_controlled_by(workload, snapshot.raw):
-            if not metadata.is_deleting(workload):
-                await self._writer.delete(STATEFUL_SETS, workload)
-            return StepResult(requeue_after_s=RECHECK_S, why="the StatefulSet is going")
+        for kind, workload in ((STATEFUL_SETS, snapshot.stateful_set), (JOBS, snapshot.job)):
+            if workload is not None and is_controlled_by(workload, snapshot.raw):
+                if not metadata.is_deleting(workload):
+                    await self._writer.delete(kind, workload)
+                return StepResult(requeue_after_s=RECHECK_S, why=f"the {kind.kind} is going")
         if self._running(_own_pods(snapshot)):
             return StepResult(requeue_after_s=RECHECK_S, why="pods are going")
         present = await self._node_claims(snapshot.raw)
@@ -89,12 +90,12 @@ class Termination:
 
 def _own_pods(snapshot: Snapshot) -> list[Object]:
     """The pods of the workload that was deleted: others may carry its label, and nobody deletes those."""
-    strangers = metadata.uid(snapshot.stateful_set) if snapshot.stateful_set is not None else None
+    strangers = {metadata.uid(one) for one in (snapshot.stateful_set, snapshot.job) if one is not None}
     found = []
     for pod in snapshot.pods:
         owner = metadata.controller_of(pod) or {}
-        named = (owner.get("kind"), owner.get("name")) == (STATEFUL_SETS.kind, metadata.name(snapshot.raw))
-        if named and owner.get("uid") != strangers:
+        named = owner.get("kind") in _WORKLOADS and owner.get("name") == metadata.name(snapshot.raw)
+        if named and owner.get("uid") not in strangers:
             found.append(pod)
     return found
 

@@ -12,7 +12,7 @@ from kaito_controller.controllers.workspace import claims
 from kaito_controller.controllers.workspace.claims import ClaimShape
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.kube import metadata
-from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
+from kaito_controller.kube.core import CONTROLLER_REVISIONS, JOBS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.selectors import LabelSelector
 from kaito_controller.kube.shapes import NodeShape, PodShape
@@ -46,6 +46,7 @@ class Views:
         self.nodes: Informer = cache.informer(NODES)
         self.services: Informer = cache.informer(SERVICES, label_selector=keys.WORKSPACE_NAME)
         self.stateful_sets: Informer = cache.informer(STATEFUL_SETS, label_selector=keys.WORKSPACE_NAME)
+        self.jobs: Informer = cache.informer(JOBS, label_selector=keys.WORKSPACE_NAME)
         self.pods: Informer = cache.informer(PODS, label_selector=keys.WORKSPACE_NAME)
         self.workspaces.add_index(BY_SELECTOR, self.selector_values)
         self.nodes.add_index(BY_LABEL, label_values)
@@ -58,7 +59,7 @@ class Views:
         """Whether a cache has yet to show a write of ours to the Workspace or one of its children."""
         stale = self._cache.is_stale
         headless = f"{request.key}-headless"
-        if stale(WORKSPACES, request.key) or stale(STATEFUL_SETS, request.key) or stale(SERVICES, request.key):
+        if any(stale(kind, request.key) for kind in (WORKSPACES, STATEFUL_SETS, JOBS, SERVICES)):
             return True
         found = self.node_claims.store.by_index(BY_WORKSPACE, request.key) if self.node_claims else ()
         return stale(SERVICES, headless) or any(stale(NODE_CLAIMS, metadata.name(claim)) for claim in found)
@@ -73,6 +74,7 @@ class Views:
         node_claims = tuple(sorted(found, key=metadata.name))
         services = [self.services.store.get(name) for name in (request.key, f"{request.key}-headless")]
         stateful_set = self.stateful_sets.store.get(request.key)
+        job = self.jobs.store.get(request.key)
         return Snapshot(
             raw=raw,
             workspace=workspace.value,
@@ -83,6 +85,7 @@ class Views:
             nodes=self._fit_nodes.fitting(self._nodes(workspace.value, self._fit_claims.fitting(node_claims))),
             services={metadata.name(service): unpacked(service) for service in services if service is not None},
             stateful_set=unpacked(stateful_set) if stateful_set is not None else None,
+            job=unpacked(job) if job is not None else None,
             pods=tuple(map(self._pod, sorted(self.pods.store.by_index(BY_WORKSPACE, request.key), key=metadata.name))),
         )
 

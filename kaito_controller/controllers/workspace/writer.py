@@ -6,6 +6,7 @@ is created, which the API server refuses when anything is there, and only what i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -70,6 +71,26 @@ class Writer:
             await self.delete(resource, live)
             return Done.RECREATED
         return Done.UPDATED
+
+    async def keep(
+        self, resource: Resource, desired: Object, live: Object | None, is_same: Callable[[Object], bool]
+    ) -> Done:
+        """Have a child that is never changed: one that is not the same is deleted, to be made anew when it is gone.
+
+        Raises as `ensure` does.
+        """
+        if live is None:
+            if await self.create(resource, desired):
+                return Done.CREATED
+            live = await self._read(resource, desired)
+        if not _same_controller(live, desired):
+            raise Conflict(resource, live)
+        if metadata.is_deleting(live):
+            return Done.WAITS
+        if is_same(live):
+            return Done.SETTLED
+        await self.delete(resource, live)
+        return Done.RECREATED
 
     async def create(self, resource: Resource, desired: Object) -> bool:
         """Make an object; False when there is one of that name, which is left alone whosever it is."""

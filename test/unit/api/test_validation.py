@@ -12,6 +12,7 @@ from kaito_controller.kube.serde import structure
 PRESET: dict[str, Any] = {"preset": {"name": "tiny-phi3"}}
 NODES: dict[str, Any] = {"instanceType": "Standard_NC6s_v3", "labelSelector": {"matchLabels": {"apps": "x"}}}
 DATA: dict[str, Any] = {"input": {"image": "a/b:1"}, "output": {"volumeSource": {"emptyDir": {}}}}
+TUNING: dict[str, Any] = {**DATA, "preset": {"name": "phi-4"}, "method": "LoRA"}
 
 
 def adapter(**change: Any) -> dict[str, Any]:
@@ -33,11 +34,17 @@ def test_a_plain_workspace_has_no_problems_and_no_idle_fields():
     ("parts", "field", "found"),
     [
         ({}, "inference, tuning", "neither"),
-        ({"inference": PRESET, "tuning": DATA}, "inference, tuning", "both"),
+        ({"inference": PRESET, "tuning": TUNING}, "inference, tuning", "both"),
         ({"inference": {}}, "inference.preset, inference.template", "neither"),
         ({"inference": {**PRESET, "template": {}}}, "inference.preset, inference.template", "both"),
         ({"inference": PRESET, "resource": {"count": 0}}, "resource.count", "0"),
-        ({"tuning": DATA, "resource": {"count": 2}}, "resource.count", "2"),
+        ({"tuning": TUNING, "resource": {"count": 2}}, "resource.count", "2"),
+        ({"tuning": {**TUNING, "preset": None}}, "tuning.preset", "nothing"),
+        ({"tuning": {**TUNING, "method": "full"}}, "tuning.method", "'full'"),
+        ({"tuning": {**TUNING, "input": {}}}, "tuning.input", "0 sources"),
+        ({"tuning": {**TUNING, "input": {"urls": ["ftp://a/b"]}}}, "tuning.input.urls[0]", "'ftp://a/b'"),
+        ({"tuning": {**TUNING, "output": {}}}, "tuning.output", "neither"),
+        ({"tuning": {**TUNING, "output": {"image": "a/b:1"}}}, "tuning.output.imagePushSecret", "nothing"),
         (
             {"inference": PRESET, "resource": {"instanceType": "x", "partition": {"mode": "mig"}}},
             "resource.partition",
@@ -102,7 +109,7 @@ def test_more_than_ten_adapters_are_too_many():
         ),
         ({"inference": {"template": {}}}, "inference.template"),
         ({"inference": {**PRESET, "adapters": [adapter()]}}, "inference.adapters"),
-        ({"tuning": DATA}, "tuning"),
+        ({"tuning": {**TUNING, "preset": {"name": "phi-4", "accessMode": "private"}}}, "tuning.preset.accessMode"),
         (
             {"metadata": {"annotations": {"kaito.sh/runtime": "transformers"}}},
             "metadata.annotations[kaito.sh/runtime]",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.reasons import Reason
@@ -52,6 +52,8 @@ class NodeClaimsStep:
         changes = self._changes(plan, snapshot)
         if readiness.node_claims(plan, snapshot).holds:
             self.forget(key)
+        if not plan.wants_nodes:
+            changes = evolve(changes, create=())
         if any(self._cache.is_stale(NODE_CLAIMS, plan.claim_name(index)) for index in changes.create):
             return StepResult(requeue_after_s=STALE_RETRY_S, why="the cache does not show our NodeClaims yet")
         notices: list[Notice] = []

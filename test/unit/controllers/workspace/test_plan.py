@@ -107,20 +107,6 @@ def test_a_changed_configuration_restarts_the_pods(plan):
             id="template",
         ),
         pytest.param(
-            workspace(
-                inference=None,
-                tuning={
-                    "preset": {"name": "phi-4"},
-                    "method": "lora",
-                    "input": {"urls": ["https://x.example/a"]},
-                    "output": {"image": "x", "imagePushSecret": "s"},
-                },
-            ),
-            Reason.FIELDS_NOT_IMPLEMENTED,
-            "tuning",
-            id="tuning",
-        ),
-        pytest.param(
             workspace(match_labels={keys.WORKSPACE_NAME: "x"}),
             Reason.SELECTOR_INVALID,
             "set by the operator",

@@ -179,20 +179,6 @@ def test_no_matching_node_is_waited_for(project):
     assert ("False", "workspacePending") == conditions(found)["WorkspaceSucceeded"]
 
 
-def test_tuning_says_that_it_comes_later(project):
-    """A tuning Workspace is accepted and told what does not work yet."""
-    tuning = {
-        "preset": {"name": "phi-4"},
-        "method": "lora",
-        "input": {"image": "x"},
-        "output": {"image": "x", "imagePushSecret": "s"},
-    }
-    found = project(workspace(inference=None, tuning=tuning))
-    assert ("False", "FieldsNotImplemented") == conditions(found)["JobStarted"]
-    assert ("False", "FieldsNotImplemented") == conditions(found)["SpecHonored"]
-    assert "InferenceReady" not in conditions(found)
-
-
 def test_fields_without_effect_are_listed(project):
     """A field that nothing acts on yet is named, and the rest of the Workspace works."""
     adapters = [{"source": {"name": "a", "image": "x"}}]

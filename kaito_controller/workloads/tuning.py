@@ -1,0 +1,220 @@
+"""The Job that tunes a preset: one pod on one node fetches the data, trains on every GPU, and saves or pushes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from inference_server import contract
+from kaito_controller.api import labels as keys
+from kaito_controller.api.workspace import TuningSpec, Workspace
+from kaito_controller.catalog.model import Preset, Runtime, RuntimeContainer
+from kaito_controller.catalog.placeholders import fill
+from kaito_controller.kube.core import JOBS
+from kaito_controller.kube.metadata import Object
+from kaito_controller.sizing.tuning import TuningSize
+from kaito_controller.workloads.children import child_metadata, pod_labels
+from kaito_controller.workloads.runtimes.vllm import model_location
+from kaito_controller.workloads.scheduling import affinity, tolerations
+from kaito_controller.workloads.secrets import secret_volumes
+from kaito_controller.workloads.volumes import PodVolumes, with_runtime
+
+# Exit codes after which another try would end the same way: the Job fails at once.
+FINAL_EXIT_CODES: Final = tuple(
+    sorted((contract.EXIT_USAGE, contract.EXIT_DATA, contract.EXIT_MODEL, contract.EXIT_CONFIG))
+)
+# Further tries after a failure that may pass: a registry that is down, a GPU that fell off the bus.
+BACKOFF_LIMIT: Final = 3
+# Long enough to write a checkpoint of adapter and optimiser to slow storage.
+TERMINATION_SECONDS: Final = 120
+
+_DATA_VOLUME: Final = "data-volume"
+_RESULTS_VOLUME: Final = "results-volume"
+
+
+@frozen(kw_only=True)
+class TuningPod:
+    """What a tuning pod is made from. `parameters` are the runtime's, complete (see `resolve_parameters`).
+
+    `private_urls` are networks that data may come from although they are private, as CIDRs. `node_pins` are labels on
+    which the pod insists beside the Workspace's own selector: those of the nodes made for it.
+    """
+
+    workspace: Workspace
+    spec: TuningSpec
+    preset: Preset
+    size: TuningSize
+    runtime: Runtime
+    container: RuntimeContainer
+    parameters: Mapping[str, str]
+    private_urls: Sequence[str] = ()
+    node_pins: Mapping[str, str] | None = None
+
+
+def job(pod: TuningPod, *, annotations: Mapping[str, str] | None = None) -> Object:
+    """The Job. A finished one stays, for its logs; it is told apart from one of another spec by its `annotations`."""
+    labels = pod_labels(pod.workspace)
+    return {
+        "apiVersion": JOBS.api_version,
+        "kind": JOBS.kind,
+        "metadata": child_metadata(pod.workspace, pod.workspace.metadata.name, annotations),
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": BACKOFF_LIMIT,
+            "podFailurePolicy": {
+                "rules": [
+                    # A drained or preempted node says nothing of the run, whatever its containers ended with.
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    {"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(FINAL_EXIT_CODES)}},
+                ]
+            },
+            "template": {"metadata": _template_metadata(pod, labels), "spec": _pod(pod)},
+        },
+    }
+
+
+def _template_metadata(pod: TuningPod, labels: Mapping[str, str]) -> Object:
+    annotations = {keys.DEFAULT_CONTAINER: contract.TUNE_CONTAINER, **fill(pod.runtime.annotations, pod.parameters)}
+    return {"labels": dict(labels), "annotations": dict(sorted(annotations.items()))}
+
+
+def _pod(pod: TuningPod) -> Object:
+    runtime, storage = pod.runtime, _storage(pod)
+    gpus = {pod.size.resource: str(pod.size.gpus)}
+    ports = [{"name": contract.PORT_NAME, "containerPort": contract.TUNE_PORT, "protocol": "TCP"}]
+    # One request serves both: containers that run one after the other share what the pod asks for.
+    fetch = _container(pod, contract.TUNE_FETCH_CONTAINER, fetch_arguments(pod), storage, {})
+    tune = _container(pod, contract.TUNE_CONTAINER, run_arguments(pod), storage, gpus)
+    # Only what fetches speaks to the hub.
+    fetch["env"] = sorted([*fetch["env"], *_token(pod)], key=lambda variable: str(variable["name"]))
+    made: Object = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": TERMINATION_SECONDS,
+        "securityContext": fill(runtime.pod_security_context, pod.parameters),
+        "tolerations": tolerations(),
+        "volumes": storage.volumes,
+        "initContainers": [fetch],
+        "containers": [{**tune, "ports": ports}],
+    }
+    node_affinity = affinity(pod.workspace, pod.node_pins or {})
+    if node_affinity is not None:
+        made["affinity"] = node_affinity
+    return made
+
+
+def _container(
+    pod: TuningPod, name: str, arguments: list[str], storage: PodVolumes, gpus: Mapping[str, str]
+) -> dict[str, Any]:
+    asked: Mapping[str, Any] = pod.container.resources
+    resources = {kind: {**asked.get(kind, {}), **gpus} for kind in ("requests", "limits") if asked.get(kind) or gpus}
+    made = {
+        "name": name,
+        "image": fill(pod.container.image, pod.parameters),
+        "imagePullPolicy": pod.runtime.image_pull_policy,
+        "command": fill(pod.container.command, pod.parameters),
+        "args": arguments,
+        "env": _environment(pod),
+        "volumeMounts": storage.mounts,
+        "securityContext": fill(pod.runtime.security_context, pod.parameters),
+        # What it said last, should it die without writing why.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    return {**made, "resources": resources} if resources else made
+
+
+def fetch_arguments(pod: TuningPod) -> list[str]:
+    """What brings the data, and the model where a hub has it."""
+    source = pod.spec.input
+    return [
+        contract.TUNE_FETCH,
+        *(contract.ARG_METHOD, pod.spec.method.lower()),
+        *_model(pod),
+        *(contract.ARG_DATA, contract.DATA_DIRECTORY),
+        *_repeated(contract.ARG_DATA_URL, source.urls),
+        *_repeated(contract.ARG_DATA_IMAGE, [source.image] if source.image else []),
+        *_repeated(contract.ARG_PULL_SECRET, source.image_pull_secrets),
+        *(contract.ARG_SECRETS, contract.SECRETS_DIRECTORY),
+        *_repeated(contract.ARG_ALLOW_PRIVATE_URLS, pod.private_urls),
+        *_config(pod),
+    ]
+
+
+def run_arguments(pod: TuningPod) -> list[str]:
+    """What trains, and saves or pushes."""
+    target = pod.spec.output
+    words = [
+        contract.TUNE_RUN,
+        *(contract.ARG_METHOD, pod.spec.method.lower()),
+        *_model(pod),
+        *(contract.ARG_MODEL_NAME, pod.preset.name),
+        *_config(pod),
+        *(contract.ARG_DATA, contract.DATA_DIRECTORY),
+        *(contract.ARG_OUTPUT, contract.RESULTS_DIRECTORY),
+    ]
+    if target.image:
+        words += [contract.ARG_OUTPUT_IMAGE, target.image, contract.ARG_PUSH_SECRET, target.image_push_secret]
+        words += [contract.ARG_SECRETS, contract.SECRETS_DIRECTORY]
+    return words
+
+
+def _model(pod: TuningPod) -> list[str]:
+    """Which model, and where its files go."""
+    words = [contract.ARG_MODEL, model_location(pod.preset, pod.runtime, pod.parameters)]
+    if pod.preset.weights_folder is None:
+        words += [contract.ARG_DOWNLOAD_DIR, contract.WEIGHTS_DIRECTORY]
+        if pod.preset.commit is not None:
+            words += [contract.ARG_REVISION, pod.preset.commit]
+    return words
+
+
+def _config(pod: TuningPod) -> list[str]:
+    return [contract.ARG_CONFIG_FILE, contract.TUNING_CONFIG_FILE] if pod.spec.config else []
+
+
+def _repeated(name: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (name, value)]
+
+
+def _environment(pod: TuningPod) -> list[dict[str, Any]]:
+    values: dict[str, str] = fill({**pod.runtime.environment, **pod.container.environment}, pod.parameters)
+    if pod.preset.weights_folder is not None:
+        values["HF_HUB_OFFLINE"] = "1"
+    env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
+    return sorted(env, key=lambda variable: str(variable["name"]))
+
+
+def _token(pod: TuningPod) -> list[dict[str, Any]]:
+    if not pod.workspace.access_secret:
+        return []
+    reference = {"name": pod.workspace.access_secret, "key": contract.ENV_HUB_TOKEN, "optional": True}
+    return [{"name": contract.ENV_HUB_TOKEN, "valueFrom": {"secretKeyRef": reference}}]
+
+
+def _storage(pod: TuningPod) -> PodVolumes:
+    """Shared memory, data, results, configuration and Secrets, then what the runtime asks for."""
+    source, target = pod.spec.input, pod.spec.output
+    secrets, secret_mounts = secret_volumes([*source.image_pull_secrets, target.image_push_secret])
+    volumes: list[dict[str, Any]] = [
+        {"name": "dshm", "emptyDir": {"medium": "Memory"}},
+        {"name": _DATA_VOLUME, **(source.volume_source or {"emptyDir": {}})},
+        {"name": _RESULTS_VOLUME, **(target.volume_source or {"emptyDir": {}})},
+        *secrets,
+    ]
+    data: dict[str, Any] = {"name": _DATA_VOLUME, "mountPath": contract.DATA_DIRECTORY}
+    if source.volume_source is not None:
+        data["readOnly"] = True
+    mounts: list[dict[str, Any]] = [
+        {"name": "dshm", "mountPath": contract.SHARED_MEMORY_DIRECTORY},
+        data,
+        {"name": _RESULTS_VOLUME, "mountPath": contract.RESULTS_DIRECTORY},
+        *secret_mounts,
+    ]
+    if pod.spec.config:
+        volumes.append({"name": "config-volume", "configMap": {"name": pod.spec.config}})
+        mounts.append({"name": "config-volume", "mountPath": contract.CONFIG_DIRECTORY, "readOnly": True})
+    return with_runtime(volumes, mounts, pod.runtime, pod.parameters)
