@@ -149,7 +149,7 @@ def pod(
     status: Mapping[str, Any] | None = None,
     owner: Object | None = None,
 ) -> Object:
-    """Return a pod of a Workspace, or of an `owner`; `containers` are container statuses, `status` more of its status."""
+    """Return a pod of a Workspace, or of an `owner`; `containers` are container statuses, `status` more beside."""
     workspace_name = name.rpartition("-")[0]
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
     meta: dict[str, Any] = {
