@@ -28,6 +28,12 @@ AGENT_PORT: Final = 5001
 REPORT_PATH: Final = "/report"
 REPORT_MAX_BYTES: Final = 64 * 1024
 
+# How a serving pod ends, in seconds from SIGTERM on: it is not ready any more but still serves whoever has not heard of
+# it; then what runs may finish; then the engine gives back the GPU; then the kubelet kills what is left.
+ENDPOINT_REMOVAL_SECONDS: Final = 3
+DRAIN_SECONDS: Final = 90
+TERMINATION_SECONDS: Final = 120
+
 # Fine-tuning, in a Job: first `{python} -m inference_server.tune fetch` in an init container, which brings the data and
 # refuses what cannot be learnt from, then `{python} -m inference_server.tune run`, which trains, and saves or pushes.
 TUNE_MODULE: Final = "inference_server.tune"
@@ -132,6 +138,7 @@ EXIT_USAGE: Final = 2  # an argument is unknown, missing or malformed
 EXIT_DATA: Final = 65  # the data cannot be learnt from: a broken line, no line, a form nobody knows
 EXIT_MODEL: Final = 66  # the model cannot be found, read or is not safetensors
 EXIT_ENGINE: Final = 70  # the engine could not start or died
+EXIT_MEMORY: Final = 71  # memory does not suffice: the GPU's, the host's, the KV cache's or that of /dev/shm
 EXIT_OUTPUT: Final = 73  # the result cannot be saved or pushed
 EXIT_STOPPED: Final = 75  # stopped by a signal before the end; the next try goes on from the last checkpoint
 EXIT_UNAVAILABLE: Final = 69  # a hub, registry or web server did not answer, so another try may help

@@ -9,12 +9,22 @@ from typing import Any, Final
 from attrs import frozen
 
 from inference_server import contract
+from inference_server.serve import adapters_folder
 from inference_server.serve.config_file import ConfigFile
+from inference_server.serve.own_arguments import NAMES, OwnArguments
 from inference_server.serve.refusal import InputError, nearest, shown
 
-CHAT_MIDDLEWARE: Final = "inference_server.serve.chat.ChatRoute"
+# Layers around vLLM's application, the innermost first: the queue is guarded below /chat, which asks the guarded paths.
+GUARD_MIDDLEWARE: Final = "inference_server.serve.queue_guard.QueueGuard"
+MIDDLEWARE: Final = (
+    GUARD_MIDDLEWARE,
+    "inference_server.serve.chat.ChatRoute",
+    "inference_server.serve.administration.Administration",
+    "inference_server.serve.drain.Drain",
+)
 # The Service and the probes speak plain HTTP to contract.PORT on every address: a file cannot move the server away.
 FIXED: Final = frozenset({"host", "port", "uds", "ssl-keyfile", "ssl-certfile", "config", "config-file"})
+SHUTDOWN_TIMEOUT, LORA_MODULES = "shutdown-timeout", "lora-modules"
 
 
 @frozen(kw_only=True)
@@ -26,27 +36,14 @@ class Option:
     negatable: bool = False
 
 
-def split(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Takes our own `--config-file` out of the arguments: its value, or None, and the rest."""
-    path: str | None = None
-    rest: list[str] = []
-    words = iter(argv)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name != contract.ARG_CONFIG_FILE:
-            rest.append(word)
-            continue
-        path = value if equals else next(words, None)
-        if not path:
-            raise InputError(field=name, rule="the path of a file follows", found="nothing")
-    return path, rest
-
-
-def resolve(argv: Sequence[str], config: ConfigFile, options: Mapping[str, Option]) -> list[str]:
+def resolve(
+    argv: Sequence[str], config: ConfigFile, options: Mapping[str, Option], *, own: OwnArguments | None = None
+) -> list[str]:
     """The complete arguments for vLLM: our defaults, then `argv`, then the file, of which the last counts.
 
     Raises InputError for an option that vLLM does not have, with the names most like it.
     """
+    own = own or OwnArguments()
     for word in argv:
         _check_known(word, options)
     given = {_plain(word) for word in argv if word.startswith("--")} | {key.replace("_", "-") for key in config.vllm}
@@ -56,11 +53,17 @@ def resolve(argv: Sequence[str], config: ConfigFile, options: Mapping[str, Optio
     if _plain(contract.ARG_LOAD_FORMAT) not in given:
         # Weights are untrusted input: without this vLLM falls back to pickled files where there are no safetensors.
         defaults += [contract.ARG_LOAD_FORMAT, "safetensors"]
-    if _is_later_rank(argv) and _plain(contract.ARG_HEADLESS) not in given:
+    if is_later_rank(argv) and _plain(contract.ARG_HEADLESS) not in given:
         # Every rank is given the same words but for its number; only the first serves the API.
         defaults.append(contract.ARG_HEADLESS)
+    if _has_several_servers(argv, config) and SHUTDOWN_TIMEOUT not in given and SHUTDOWN_TIMEOUT in options:
+        # vLLM's parent process ends the engines this long after the signal; its API processes drain by themselves.
+        defaults += [f"--{SHUTDOWN_TIMEOUT}", str(contract.DRAIN_SECONDS + 5)]
+    if own.adapters_folder is not None and LORA_MODULES not in given:
+        defaults += _adapters(own.adapters_folder)
     from_file = [word for key, value in config.vllm.items() for word in words_for(key, value, options)]
-    return [*defaults, *argv, *from_file, "--middleware", CHAT_MIDDLEWARE]
+    layers = [one for one in MIDDLEWARE if not (own.disable_rate_limit and one == GUARD_MIDDLEWARE)]
+    return [*defaults, *argv, *from_file, *(word for layer in layers for word in ("--middleware", layer))]
 
 
 def last(words: Sequence[str], name: str) -> str | None:
@@ -99,9 +102,20 @@ def words_for(key: str, value: Any, options: Mapping[str, Option]) -> list[str]:
     return [f"--{name}={text}"] if text.startswith("-") else [f"--{name}", text]
 
 
-def _is_later_rank(argv: Sequence[str]) -> bool:
+def is_later_rank(argv: Sequence[str]) -> bool:
+    """Whether these arguments start a rank above 0, which serves no API."""
     rank = last(argv, contract.ARG_NODE_RANK)
     return rank is not None and rank.isdecimal() and int(rank) > 0
+
+
+def _has_several_servers(argv: Sequence[str], config: ConfigFile) -> bool:
+    counts = (wanted(argv, config, name) for name in (contract.ARG_DATA_PARALLEL_SIZE, "--api-server-count"))
+    return any(count is not None and count.isdecimal() and int(count) > 1 for count in counts)
+
+
+def _adapters(folder: str) -> list[str]:
+    modules = adapters_folder.modules(folder)
+    return [contract.ARG_ENABLE_LORA, f"--{LORA_MODULES}", *modules] if modules else []
 
 
 def _flag(field: str, name: str, value: Any, option: Option) -> list[str]:
@@ -130,7 +144,7 @@ def _check_known(word: str, options: Mapping[str, Option]) -> None:
     positive = name.removeprefix("no-")
     if name in options or (positive in options and options[positive].negatable):
         return
-    known = [f"--{one}" for one in (*options, contract.ARG_CONFIG_FILE.removeprefix("--"))]
+    known = [f"--{one}" for one in (*options, *(name.removeprefix("--") for name in NAMES))]
     remedy = nearest(f"--{name}", known)
     raise InputError(
         field=f"--{name}", rule="an option of vLLM or --config-file", found="an unknown name", remedy=remedy

@@ -7,35 +7,32 @@ wire format alone, none of vLLM's modules.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from attrs import define, frozen
 
 from inference_server import contract
-from inference_server.serve import sampling
-from inference_server.serve.refusal import InputError, shown
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+from inference_server.serve import dialogs, sampling
+from inference_server.serve.asgi import (
+    Answer,
+    Application,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    encode,
+    path_of,
+    refused,
+    reply,
+)
+from inference_server.serve.refusal import InputError
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 TOKENIZE_PATH: Final = "/tokenize"
 OK: Final = 200
 BAD_REQUEST, NOT_ALLOWED, TOO_LARGE, NOT_JSON, UNPROCESSABLE, BAD_GATEWAY = 400, 405, 413, 415, 422, 502
-
-
-@frozen(kw_only=True)
-class Answer:
-    """A whole response."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @frozen
@@ -53,28 +50,43 @@ class ChatRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers /chat; everything else goes through untouched."""
-        if scope["type"] != "http" or _path(scope) != contract.CHAT_PATH or scope["method"] == "OPTIONS":
+        if scope["type"] != "http" or path_of(scope) != contract.CHAT_PATH or scope["method"] == "OPTIONS":
             await self.app(scope, receive, send)
             return
         try:
             answer = await self._answer(scope, receive)
         except _Stop as stop:
             answer = stop.answer
-        await _reply(answer, send)
+        await reply(answer, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         try:
-            chat = sampling.read(await _read_json(scope, receive))
+            body = await _read_json(scope, receive)
+            if dialogs.asks_for_them(body):
+                return await self._answer_dialogs(dialogs.read(body), scope, receive)
+            chat = sampling.read(body)
             count = await self._count_tokens(chat, scope, receive) if chat.needs_prompt_tokens else 0
             completion = chat.completion(count)
         except InputError as refusal:
             status = BAD_REQUEST if refusal.found == "nothing" or refusal.field == "body" else UNPROCESSABLE
-            return _error(status, refusal)
+            return refused(status, refusal)
         inner = await self._ask(contract.CHAT_COMPLETIONS_PATH, completion, scope, receive)
-        text = json.loads(inner.body)["choices"][0]["message"]["content"] or ""
+        text = _text(inner)
         result = chat.prompt + text if chat.return_full_text else text
         kept = tuple(header for header in inner.headers if header[0] == b"x-request-id")
-        return Answer(status=OK, body=_encode({"Result": result}), headers=kept)
+        return Answer(status=OK, body=encode({"Result": result}), headers=kept)
+
+    async def _answer_dialogs(self, wanted: dialogs.Dialogs, scope: Scope, receive: Receive) -> Answer:
+        """All at once, as the engine batches them; the first that is refused is the answer."""
+        path = contract.CHAT_COMPLETIONS_PATH
+        async with asyncio.TaskGroup() as group:
+            calls = [_call(self.app, path, encode(body), scope, receive) for body in wanted.completions()]
+            tasks = [group.create_task(call) for call in calls]
+        answers = [task.result() for task in tasks]
+        refusals = [answer for answer in answers if answer.status != OK]
+        if refusals:
+            return refusals[0]
+        return Answer(status=OK, body=encode(wanted.results([_text(answer) for answer in answers])))
 
     async def _count_tokens(self, chat: sampling.Chat, scope: Scope, receive: Receive) -> int:
         inner = await self._ask(TOKENIZE_PATH, {"messages": chat.messages}, scope, receive)
@@ -83,26 +95,26 @@ class ChatRoute:
 
     async def _ask(self, path: str, body: dict[str, Any], scope: Scope, receive: Receive) -> Answer:
         """Calls the application below; whatever it refuses is the answer to the caller as it stands."""
-        answer = await _call(self.app, path, _encode(body), scope, receive)
+        answer = await _call(self.app, path, encode(body), scope, receive)
         if answer.status != OK:
             raise _Stop(answer)
         return answer
 
 
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path") or "")
+def _text(answer: Answer) -> str:
+    text: str | None = json.loads(answer.body)["choices"][0]["message"]["content"]
+    return text or ""
 
 
 async def _read_json(scope: Scope, receive: Receive) -> Any:
     if scope["method"] != "POST":
         refusal = InputError(field="method", rule="POST", found=scope["method"])
-        raise _Stop(_error(NOT_ALLOWED, refusal, headers=((b"allow", b"POST"),)))
+        raise _Stop(refused(NOT_ALLOWED, refusal, headers=((b"allow", b"POST"),)))
     headers = dict(scope["headers"])
     kind = headers.get(b"content-type", b"").decode("latin-1")
     if kind.partition(";")[0].strip().lower() != "application/json":
         refusal = InputError(field="Content-Type", rule="application/json", found=kind or "none")
-        raise _Stop(_error(NOT_JSON, refusal))
+        raise _Stop(refused(NOT_JSON, refusal))
     raw = await _read(receive)
     try:
         return json.loads(raw, parse_constant=_no_constant)
@@ -120,11 +132,11 @@ async def _read(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Stop(_error(BAD_REQUEST, InputError(field="body", rule="sent to its end", found="a lost client")))
+            raise _Stop(refused(BAD_REQUEST, InputError(field="body", rule="sent to its end", found="a lost client")))
         raw += bytes(message.get("body", b""))
         if len(raw) > MAX_BODY_BYTES:
             refusal = InputError(field="body", rule=f"at most {MAX_BODY_BYTES} bytes", found="more")
-            raise _Stop(_error(TOO_LARGE, refusal))
+            raise _Stop(refused(TOO_LARGE, refusal))
         if not message.get("more_body", False):
             return raw
 
@@ -154,32 +166,5 @@ async def _call(app: Application, path: str, body: bytes, scope: Scope, receive:
 
     await app(inner, receive_inner, send_inner)
     if not start:
-        return _error(BAD_GATEWAY, InputError(field=path, rule="answers", found="no answer"))
+        return refused(BAD_GATEWAY, InputError(field=path, rule="answers", found="no answer"))
     return Answer(status=start["status"], body=b"".join(chunks), headers=tuple(start.get("headers", ())))
-
-
-async def _reply(answer: Answer, send: Send) -> None:
-    own = (b"content-type", b"content-length")
-    headers = [(name, value) for name, value in answer.headers if name.lower() not in own]
-    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(answer.body)).encode())]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
-
-
-def _error(status: int, refusal: InputError, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
-    """In the shape of vLLM's own errors, with the parts of the refusal beside."""
-    body = {
-        "error": {
-            "message": str(refusal),
-            "type": "invalid_request_error",
-            "param": refusal.field,
-            "code": status,
-            "rule": refusal.rule,
-            "found": refusal.found if isinstance(refusal.found, str) else shown(refusal.found),
-        }
-    }
-    return Answer(status=status, body=_encode(body), headers=headers)
-
-
-def _encode(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="replace")

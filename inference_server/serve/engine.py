@@ -1,53 +1,73 @@
-"""The one door to vLLM: its options, its checks and its own OpenAI server. Importing vLLM is slow, so it is late."""
+"""The one door to vLLM: its options, its checks and its own OpenAI server. Importing vLLM is slow, so it is late.
+
+What is used of vLLM is what its command `vllm serve` is made of, the only way in that vLLM declares and documents:
+
+- `vllm.entrypoints.cli.serve.cmd_init`: the subcommand's three parts (options, checks, the server itself), as the entry
+  point `vllm` of its package calls them. The entry point itself would import every other subcommand, and could only be
+  given words, not asked for its options.
+- `FlexibleArgumentParser`, the parser class of that command; subclassed so that a refusal is raised instead of printed.
+- `--middleware`, documented: our layers. They read three attributes of the application below them: `state.vllm_config`,
+  `state.args` (how many requests run at once: no metric tells it) and `state.server` (to end, as vLLM's watchdog does).
+- The metric `vllm:num_requests_waiting`, documented.
+- `vllm.logger.configure_logging_from_args`, which the command calls between its options and its checks; not declared
+  public, and left out where a version does not have it.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
-from attrs import field, frozen
+from attrs import define, field
 
 from inference_server import contract
 from inference_server.serve import rank_health
 from inference_server.serve.argv import Option
 from inference_server.serve.refusal import InputError
 
-
-@frozen(kw_only=True)
-class Outcome:
-    """How serving ended: the signal that asked for it, or None when the engine went away by itself."""
-
-    signal: int | None
+SUBCOMMAND: Final = "serve"
 
 
-def _parser() -> Any:
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    class Parser(FlexibleArgumentParser):  # type: ignore[misc]
-        """Raises where argparse would print and leave, so that the cause can be told in one line."""
-
-        def error(self, message: str) -> NoReturn:
-            name, _, rest = message.removeprefix("argument ").partition(": ")
-            raise InputError(field=name, rule="as vLLM's option asks", found=rest or message)
-
-    return make_arg_parser(Parser(prog=contract.SERVE_MODULE))
-
-
-@frozen
+@define
 class Engine:
     """vLLM, with its options read once."""
 
-    parser: Any = field(factory=_parser)
+    _parser: Any = field(init=False)
+    _command: Any = field(init=False)
+    _serve_parser: Any = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        # As `vllm serve` sets it: the default start method is not safe with every accelerator.
+        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+        from vllm.entrypoints.cli.serve import cmd_init
+        from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+        class Parser(FlexibleArgumentParser):  # type: ignore[misc]
+            """Raises where argparse would print and leave, so that the cause can be told in one line."""
+
+            def error(self, message: str) -> NoReturn:
+                name, _, rest = message.removeprefix("argument ").partition(": ")
+                raise InputError(field=name, rule="as vLLM's option asks", found=rest or message)
+
+        self._parser = Parser(prog=contract.SERVE_MODULE)
+        subcommands = self._parser.add_subparsers(required=True, dest="subparser")
+        (self._command,) = (command for command in cmd_init() if command.name == SUBCOMMAND)
+        self._serve_parser = self._command.subparser_init(subcommands)
+
+    @property
+    def actions(self) -> Sequence[argparse.Action]:
+        """Every argument of the command, as argparse holds it."""
+        actions: Sequence[argparse.Action] = self._serve_parser._actions  # noqa: SLF001 (argparse lists them nowhere else)
+        return actions
 
     @property
     def options(self) -> Mapping[str, Option]:
         """Every long option by its name without dashes."""
         found = {}
-        for action in self.parser._actions:  # noqa: SLF001 (argparse offers no other way to list them)
+        for action in self.actions:
             names = [name.removeprefix("--") for name in action.option_strings if name.startswith("--")]
             for name in names:
                 if name.startswith("no-") and name.removeprefix("no-") in names:
@@ -59,51 +79,35 @@ class Engine:
                 )
         return found
 
-    def serve(self, arguments: Sequence[str]) -> Outcome:
+    def serve(self, arguments: Sequence[str]) -> None:
         """Serves until a signal comes or the engine dies. Raises InputError for a value that vLLM refuses."""
-        from vllm.entrypoints.cli.serve import ServeSubcommand
-        from vllm.entrypoints.launchers.api_server.entry import run_server
-        from vllm.entrypoints.launchers.cli_args import validate_parsed_serve_args
-        from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
-        from vllm.logger import configure_logging_from_args
-
-        cli_env_setup()
-        args = self.parser.parse_args(list(arguments))
-        configure_logging_from_args(args)
+        args = self._parser.parse_args([SUBCOMMAND, *model_first(arguments)])
+        _configure_logging(args)
         try:
-            validate_parsed_serve_args(args)
+            self._command.validate(args)
         except (TypeError, ValueError) as error:
             raise InputError(field="arguments", rule="consistent", found=str(error)) from error
-        if _is_one_process(args):
-            return _run(lambda: run_server(args))
-        # Several API servers, several nodes: vLLM's own command arranges the processes and waits for a signal.
         with rank_health.answering(args.host or "", args.port) if args.headless else nullcontext():
-            ServeSubcommand.cmd(args)
-        return Outcome(signal=0)
+            self._command.cmd(args)
 
 
-def _is_one_process(args: argparse.Namespace) -> bool:
-    simple = not args.headless and not args.grpc and args.api_server_count in (None, 1)
-    return simple and args.data_parallel_size == 1 and not args.data_parallel_multi_port_external_lb
+def model_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the model in front and without a name, as vLLM asks for it; the last one given counts."""
+    models: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name == contract.ARG_MODEL:
+            models.append(value if equals else next(words, ""))
+        else:
+            rest.append(word)
+    return [*models[-1:], *rest]
 
 
-def _run(start: Callable[[], Any]) -> Outcome:
-    """Runs vLLM's server on an event loop that remembers the signal which ended it.
+def _configure_logging(args: argparse.Namespace) -> None:
+    from vllm import logger
 
-    The server returns in the same way when its engine has died, and only a signal is a clean end.
-    """
-    import uvloop
-
-    received: list[int] = []
-
-    class Loop(uvloop.Loop):  # type: ignore[misc]
-        def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
-            def remember() -> None:
-                received.append(sig)
-                callback(*args)
-
-            super().add_signal_handler(sig, remember)
-
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(start())
-    return Outcome(signal=received[0] if received else None)
+    configure = getattr(logger, "configure_logging_from_args", None)
+    if configure is not None:
+        configure(args)

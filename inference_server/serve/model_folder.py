@@ -1,11 +1,20 @@
-"""Looks at a model on disk before the engine does: a missing file is told in a line, not in a trace."""
+"""Looks at a model on disk before the engine does: a missing or cut off file is told at once, and in a line."""
 
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
+from typing import Any, Final
 
 from inference_server import contract
 from inference_server.serve.refusal import InputError
+
+# The safetensors format: 8 bytes with the length of a JSON header, the header, the tensors; the format's own bound.
+LENGTH_BYTES: Final = 8
+MAX_HEADER_BYTES: Final = 100_000_000
+SUFFIX: Final = ".safetensors"
+INDEX: Final = "model.safetensors.index.json"
 
 
 def check(model: str | None, load_format: str | None) -> None:
@@ -24,9 +33,54 @@ def check(model: str | None, load_format: str | None) -> None:
         raise _missing(model, "a readable folder", error.strerror or "an error") from error
     if not names & {"config.json", "params.json"}:
         raise _missing(model, "a model with its config.json", f"{len(names)} files without it")
-    wants_safetensors = load_format in (None, "safetensors")
-    if wants_safetensors and not any(name.endswith(".safetensors") for name in names):
+    if load_format not in (None, "safetensors"):
+        return
+    files = sorted(name for name in names if name.endswith(SUFFIX))
+    if not files:
         raise _missing(model, "weights as safetensors", "none")
+    _check_index(folder, names)
+    for name in files:
+        _check_size(folder / name)
+
+
+def _check_index(folder: Path, names: set[str]) -> None:
+    """Every file that the index names is there."""
+    if INDEX not in names:
+        return
+    path = folder / INDEX
+    try:
+        index: Any = json.loads(path.read_bytes())
+        named = set(index["weight_map"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _broken(path, "an index of weights", f"{type(error).__name__}: {error}") from error
+    lacking = sorted(str(name) for name in named - names)
+    if lacking:
+        raise _broken(path, f"{len(named)} files, as the index names", f"all but {', '.join(lacking[:3])}")
+
+
+def _check_size(path: Path) -> None:
+    """The file is as long as its header says: a download that ended early is not."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = struct.unpack("<Q", file.read(LENGTH_BYTES).ljust(LENGTH_BYTES, b"\xff"))[0]
+            if length > min(MAX_HEADER_BYTES, size):
+                raise _broken(path, "weights as safetensors", f"{size} bytes without their header")
+            header: Any = json.loads(file.read(length))
+        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+        end = max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+        whole = LENGTH_BYTES + length + end
+    except OSError as error:
+        raise _missing(str(path), "a readable file", error.strerror or "an error") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _broken(path, "weights as safetensors", "a header that cannot be read") from error
+    if whole != size:
+        raise _broken(path, f"{whole} bytes, as its header says", f"{size}")
+
+
+def _broken(path: Path, rule: str, found: str) -> InputError:
+    remedy = "the file is broken or cut off: fetch it again"
+    return InputError(field=f"weights {path}", rule=rule, found=found, remedy=remedy, exit_code=contract.EXIT_MODEL)
 
 
 def _missing(model: str, rule: str, found: str) -> InputError:

@@ -1,6 +1,7 @@
 """From a body of POST /chat to a body of POST /v1/chat/completions. Pure; every refusal names field, rule and finding.
 
-The field names are those of the historic server, which handed `generate_kwargs` to transformers' generate().
+The field names are those of the historic server, which handed `generate_kwargs` to transformers' generate(). KAITO 0.1's
+falcon server took them beside the prompt instead, in one flat body: both are read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from attrs import frozen
 from inference_server.serve.refusal import InputError, nearest, shown
 
 # What the historic server took and this one does not need: accepted while it asks for nothing.
+KWARGS: Final = "generate_kwargs"
 NEUTRAL_BODY: Final[Mapping[str, tuple[Any, ...]]] = {
     "clean_up_tokenization_spaces": (None, False),
     "prefix": (None, ""),
@@ -48,6 +50,7 @@ class Chat:
     parameters: Mapping[str, Any]
     max_length: int | None = None
     min_length: int = 0
+    prefix: str = f"{KWARGS}."
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -66,7 +69,7 @@ class Chat:
             room = self.max_length - prompt_tokens
             if room < 1:
                 raise InputError(
-                    field="generate_kwargs.max_length",
+                    field=f"{self.prefix}max_length",
                     rule=f"above the {prompt_tokens} tokens of the prompt, which it counts too",
                     found=str(self.max_length),
                     remedy="raise it or give max_new_tokens instead",
@@ -93,54 +96,74 @@ def read(body: Any) -> Chat:
         raise InputError(field="prompt", rule="required, a string", found="nothing")
     if not isinstance(prompt, str) or not prompt.strip():
         raise InputError(field="prompt", rule="a string that is not empty", found=shown(prompt))
-    known = {"prompt", "return_full_text", "generate_kwargs", *NEUTRAL_BODY}
+    flat = _flat(body)
+    known = {"prompt", "return_full_text", KWARGS, *NEUTRAL_BODY}
     for name, value in body.items():
-        _check_neutral(name, name, value, known, NEUTRAL_BODY)
+        if name not in flat:
+            _check_neutral(name, name, value, known, NEUTRAL_BODY)
     full = body.get("return_full_text")
-    kwargs = body.get("generate_kwargs")
-    kwargs = {} if kwargs is None else kwargs
-    if not isinstance(kwargs, dict):
-        raise InputError(field="generate_kwargs", rule="an object", found=shown(kwargs))
-    values = _checked(kwargs)
+    prefix = "" if flat else f"{KWARGS}."
+    values = _checked(flat or _nested(body), prefix)
     return Chat(
+        prefix=prefix,
         prompt=prompt,
         return_full_text=False if full is None else _boolean("return_full_text", full),
-        parameters=_parameters(values),
+        parameters=parameters(values, prefix.rstrip(".")),
         max_length=values.get("max_length"),
         min_length=values.get("min_length", 0),
     )
 
 
-def _parameters(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Names as the OpenAI endpoint has them. Greedy unless sampling was asked for, by do_sample or a temperature."""
+def _flat(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What stands beside the prompt as in KAITO 0.1, empty when the settings are nested."""
+    flat = {name: value for name, value in body.items() if name in CHECKS or name in NEUTRAL_KWARGS}
+    if flat and body.get(KWARGS):
+        name = next(iter(flat))
+        raise InputError(field=name, rule=f"beside the prompt, or in {KWARGS}", found="both ways", remedy="use one")
+    return flat
+
+
+def _nested(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    kwargs = body.get(KWARGS)
+    kwargs = {} if kwargs is None else kwargs
+    if not isinstance(kwargs, dict):
+        raise InputError(field=KWARGS, rule="an object", found=shown(kwargs))
+    return kwargs
+
+
+def parameters(values: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Names as the OpenAI endpoint has them. Greedy unless sampling was asked for, by do_sample or a temperature.
+
+    `section` is the part of the body that the values stand in, for the refusal.
+    """
     temperature = values.get("temperature")
     sample = values.get("do_sample", bool(temperature))
     if sample and temperature == 0:
         raise InputError(
-            field="generate_kwargs.temperature",
+            field=f"{section}.temperature".removeprefix("."),
             rule="above 0 when do_sample is true",
             found="0",
             remedy="leave do_sample out for the one most likely answer",
         )
     same = ("repetition_penalty", "seed", "stop")
-    parameters = {name: values[name] for name in same if name in values}
+    found = {name: values[name] for name in same if name in values}
     renamed = {
         "max_new_tokens": "max_completion_tokens",
         "min_new_tokens": "min_tokens",
         "eos_token_id": "stop_token_ids",
     }
-    parameters |= {theirs: values[ours] for ours, theirs in renamed.items() if ours in values}
+    found |= {theirs: values[ours] for ours, theirs in renamed.items() if ours in values}
     if not sample:
-        return {**parameters, "temperature": 0}
-    parameters["temperature"] = 1.0 if temperature is None else temperature
-    return parameters | {name: values[name] for name in ("top_p", "top_k", "min_p") if name in values}
+        return {**found, "temperature": 0}
+    found["temperature"] = 1.0 if temperature is None else temperature
+    return found | {name: values[name] for name in ("top_p", "top_k", "min_p") if name in values}
 
 
-def _checked(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(kwargs: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     known = {*CHECKS, *NEUTRAL_KWARGS}
     values = {}
     for name, value in kwargs.items():
-        field = f"generate_kwargs.{name}"
+        field = f"{prefix}{name}"
         _check_neutral(field, name, value, known, NEUTRAL_KWARGS)
         if name in CHECKS and value is not None:
             values[name] = CHECKS[name](field, value)

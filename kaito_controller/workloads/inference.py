@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from inference_server import contract
 from kaito_controller.api import labels as keys
@@ -18,9 +18,6 @@ from kaito_controller.workloads.probes import probes
 from kaito_controller.workloads.runtimes import vllm
 from kaito_controller.workloads.scheduling import affinity, tolerations
 from kaito_controller.workloads.volumes import pod_volumes
-
-# Long enough for requests in flight to end; vLLM stops taking new ones at once.
-TERMINATION_SECONDS: Final = 30
 
 
 def stateful_set(
@@ -95,7 +92,7 @@ def _pod(
         # The server calls no API server; Service names in the environment can shadow settings of the engine.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": TERMINATION_SECONDS,
+        "terminationGracePeriodSeconds": contract.TERMINATION_SECONDS,
         "securityContext": fill(runtime.pod_security_context, parameters),
         "tolerations": tolerations(),
         "volumes": storage.volumes,
