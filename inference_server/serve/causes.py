@@ -58,7 +58,7 @@ RULES: Final = (
     _rule(
         MEMORY,
         contract.SHARED_MEMORY_DIRECTORY,
-        r"NCCL WARN (?P<told>.*shared memory.*(?:No space left|size \d+).*|Call to posix_fallocate failed.*)"
+        r".*?NCCL WARN (?P<told>.*shared memory.*(?:No space left|size \d+).*|Call to posix_fallocate failed.*)"
         r"|OSError: (?P<told2>\[Errno 28\] No space left on device: '/?(?:dev/shm|psm_|torch_|nccl).*)"
         r"|(?P<told3>.*insufficient shared memory \(shm\).*)|(?P<told4>Bus error.*|Fatal Python error: Bus error.*)",
         "give the pod a larger memory volume there",
@@ -80,8 +80,8 @@ RULES: Final = (
     _rule(
         MEMORY,
         "memory of the host",
-        r".*?(?P<told>DefaultCPUAllocator: .*|Not enough memory.*|\[Errno 12\].*|CUDA error: host memory.*"
-        r"|Unable to allocate .* for an array.*|requested CPU KV cache .*|.*memory.* is not enough.*)"
+        r".*?(?P<told>DefaultCPUAllocator: .*|Available memory on node .*|\[Errno 12\].*|CUDA error: host memory.*"
+        r"|Unable to allocate .* for an array.*|not enough memory: you tried to allocate.*)"
         r"|(?P<told2>MemoryError.*)",
         "give the pod more memory",
     ),
@@ -186,7 +186,8 @@ def _line(rule: Rule, found: re.Match[str], end: End) -> str:
 def _first_sentences(said: str, limit: int = 300) -> str:
     """As much as helps: PyTorch goes on to advise on its allocator, vLLM to list all that it supports."""
     short = re.split(
-        r" Process \d+ has| Including non-PyTorch| Of the allocated| If reserved| Supported arch| See http", said
+        r" \[type=| Process \d+ has| Including non-PyTorch| Of the allocated| If reserved| Supported arch| See http",
+        said,
     )[0]
     return short.strip().rstrip(".;:,")[:limit]
 

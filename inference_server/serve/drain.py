@@ -94,6 +94,7 @@ class Drain:
         """Begins the end; a second signal ends the waiting. An interrupt comes from a person, whom no router feeds."""
         if self._ending is not None:
             self._ending.cancel()
+            self._finish(server)
             return
         self.phase = Phase.LEAVING
         leave_s = self.leave_s if number == signal.SIGTERM else 0
@@ -101,18 +102,19 @@ class Drain:
         self._ending = asyncio.get_running_loop().create_task(self._end(server, leave_s))
 
     async def _end(self, server: Any, leave_s: float) -> None:
-        try:
-            await asyncio.sleep(leave_s)
-            self.phase = Phase.CLOSING
-            if self._running:
-                await asyncio.wait(self._running, timeout=self.limit_s - leave_s)
-        finally:
-            self.phase = Phase.CLOSING
-            if self._running:
-                logger.error("ending: %d requests are cut", len(self._running))
-            for task in list(self._running):
-                task.cancel()
-            server.should_exit = True
+        await asyncio.sleep(leave_s)
+        self.phase = Phase.CLOSING
+        if self._running:
+            await asyncio.wait(self._running, timeout=self.limit_s - leave_s)
+        self._finish(server)
+
+    def _finish(self, server: Any) -> None:
+        self.phase = Phase.CLOSING
+        if self._running:
+            logger.error("ending: %d requests are cut", len(self._running))
+        for task in list(self._running):
+            task.cancel()
+        server.should_exit = True
 
 
 def _closing(send: Send) -> Send:

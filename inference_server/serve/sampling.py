@@ -1,7 +1,7 @@
 """From a body of POST /chat to a body of POST /v1/chat/completions. Pure; every refusal names field, rule and finding.
 
-The field names are those of the historic server, which handed `generate_kwargs` to transformers' generate(). KAITO 0.1's
-falcon server took them beside the prompt instead, in one flat body: both are read.
+The field names are those of the historic server, which handed `generate_kwargs` to transformers' generate(). That of
+KAITO 0.1 for falcon took them beside the prompt instead, in one flat body: both are read.
 """
 
 from __future__ import annotations

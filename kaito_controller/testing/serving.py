@@ -1,0 +1,170 @@
+"""The inference server as a pod runs it: a process of its own on a loopback port, with real vLLM."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+from attrs import define
+
+from inference_server import contract
+from kaito_controller.catalog.loader import load
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+RUNTIME: Final = "vllm-cpu-host"
+# Alone on two cores a start takes half a minute; on a machine that is busy with other tests a multiple.
+START_LIMIT_S: Final = 400
+STOP_LIMIT_S: Final = 60
+LAST_WORDS: Final = "inference_server: ended"
+
+
+@define
+class Server:
+    """A running server: its process, its port and its log."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def connect(self, source: str = "127.0.0.1", timeout_s: float = 60) -> http.client.HTTPConnection:
+        """A connection from an address of this machine: any of 127.0.0.0/8."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s, source_address=(source, 0))
+
+    def ask(
+        self,
+        path: str,
+        body: Any = None,
+        method: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        source: str = "127.0.0.1",
+    ) -> tuple[int, Any]:
+        """One request; the body of the answer decoded when it is JSON. A body of bytes is sent as it is."""
+        connection = self.connect(source)
+        try:
+            raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            sent = {"Content-Type": "application/json"} if raw is not None else {}
+            connection.request(method or ("POST" if raw is not None else "GET"), path, raw, {**sent, **(headers or {})})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        kind = answer.headers.get("content-type") or ""
+        return answer.status, json.loads(text) if kind.startswith("application/json") and text else text
+
+    def chat(self, prompt: str, **more: Any) -> Any:
+        """The body of an accepted POST /chat."""
+        status, body = self.ask(contract.CHAT_PATH, {"prompt": prompt, **more})
+        assert status == http.HTTPStatus.OK, body
+        return body
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels; 0 when it is not told."""
+        lines = str(self.ask(contract.METRICS_PATH)[1]).splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+
+    def wait_until_healthy(self) -> None:
+        """Waits for /health, failing at once when the process ends."""
+        limit = time.monotonic() + START_LIMIT_S
+        while True:
+            try:
+                if self.ask(contract.HEALTH_PATH)[0] == http.HTTPStatus.OK:
+                    return
+            except OSError:
+                pass
+            assert self.process.poll() is None, self.tail()
+            assert time.monotonic() < limit, self.tail()
+            # Waits for the end of the process, which ends the wait early.
+            try:
+                self.process.wait(0.25)
+            except subprocess.TimeoutExpired:
+                continue
+
+    def tail(self) -> str:
+        """The end of the log."""
+        return self.log.read_text(errors="replace")[-4000:]
+
+    def last_words(self) -> str:
+        """The line in which the server says why it ended."""
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith(LAST_WORDS)]
+        assert len(lines) == 1, self.tail()
+        return lines[0]
+
+    def descendants(self) -> list[psutil.Process]:
+        """Every process below the server."""
+        return psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+
+    def stop(self) -> int:
+        """Ends the process as a kubelet does; afterwards neither it nor a child of it is there."""
+        children = self.descendants()
+        self.process.terminate()
+        try:
+            code = self.process.wait(STOP_LIMIT_S)
+        finally:
+            for process in children:
+                if process.is_running():
+                    process.kill()
+            self.process.kill()
+            self.process.wait()
+        psutil.wait_procs(children, timeout=30)
+        assert not [process for process in children if process.is_running()]
+        return code
+
+
+def environment(home: Path) -> dict[str, str]:
+    """What the runtime gives its pods, with a folder of this test for what they write."""
+    runtime = load().runtime(RUNTIME).environment
+    own = {name: value for name, value in runtime.items() if "{" not in value}
+    paths = {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "HF_HOME": str(home / "hub"),
+        "TMPDIR": str(home),
+    }
+    fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    return {**own, **fixed, **paths}
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(
+    python: Path, home: Path, *arguments: str, more: Mapping[str, str | None] | None = None, port: int | None = None
+) -> Server:
+    """Starts it with the runtime's own flags and these; `more` is environment, None takes a variable away."""
+    port = port or free_port()
+    home.mkdir(exist_ok=True)
+    runtime = load().runtime(RUNTIME)
+    flags = {**runtime.engine_arguments, **runtime.single_node_arguments}
+    engine = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
+    command = [python, "-m", contract.SERVE_MODULE, "--host", "127.0.0.1", "--port", str(port), *engine, *arguments]
+    given = {**environment(home), **(more or {})}
+    variables = {name: value for name, value in given.items() if value is not None}
+    log = home / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=home, env=variables, stdout=file, stderr=subprocess.STDOUT)
+    return Server(process=process, port=port, log=log)
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """The server, healthy; ended afterwards if it still runs."""
+    try:
+        server.wait_until_healthy()
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
