@@ -23,6 +23,8 @@ PREFIX: Final = re.compile(
 ERROR: Final = re.compile(
     r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure): ?\S|OSError\(|NCCL WARN |Bus error|Fatal Python error"
 )
+# One of these is in every line that the pattern finds, and in few others.
+MARKS: Final = (b"Error", b"Exception", b"Failure", b"NCCL WARN", b"Bus error")
 QUIET_LEVELS: Final = frozenset({"INFO", "DEBUG", "WARNING"})
 
 
@@ -60,6 +62,9 @@ class Complaints:
         self.feed(b"\n")
 
     def _line(self, line: bytes) -> None:
+        if not self._following and not any(mark in line for mark in MARKS):
+            # Nearly every line: one for each request.
+            return
         text = COLOUR.sub("", line[:MAX_LINE_BYTES].decode("utf-8", errors="replace"))
         found = PREFIX.match(text)
         assert found is not None  # noqa: S101 (every part of the pattern is optional)

@@ -30,7 +30,7 @@ GUARDED: Final = (
         "/v1/rerank",
     ),
     *("/v1/responses", "/v1/messages", "/v1/score", "/v2/rerank", "/v2/embed", "/classify", "/invocations", "/cohere/"),
-    *("/v1/audio/", "/inference/v1/generate", "/generative_scoring"),
+    *("/v1/audio/", "/v1/systemone", "/inference/v1/generate", "/generative_scoring"),
 )
 WAITING_METRIC: Final = "vllm:num_requests_waiting"
 # How long a look at the metric is good for: the engine itself renews it once in each of its steps.
