@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn
 from attrs import define, field
 
 from inference_server import contract
-from inference_server.serve import rank_health
+from inference_server.serve import chat_template, rank_health
 from inference_server.serve.argv import Option
 from inference_server.serve.refusal import InputError
 
@@ -81,7 +81,7 @@ class Engine:
 
     def serve(self, arguments: Sequence[str]) -> None:
         """Serves until a signal comes or the engine dies. Raises InputError for a value that vLLM refuses."""
-        args = self._parser.parse_args([SUBCOMMAND, *model_first(arguments)])
+        args = self._parser.parse_args([SUBCOMMAND, *model_first(chat_template.located(arguments))])
         _configure_logging(args)
         try:
             self._command.validate(args)

@@ -26,8 +26,7 @@ class Preset:
     from when none is asked for, where that is shorter (LongRoPE); `revision` what the numbers are of, a commit of the
     hub or a digest; `weights_folder`, where set, the folder below the runtime's parameter `models` that holds a model
     no hub has;
-    `engine_arguments` are further options of the engine, without dashes, "true" for one that takes no value;
-    `chat_template` the template with which upstream makes it call tools, where a runtime holds that file; `gated`
+    `engine_arguments` are further options of the engine, without dashes, "true" for one that takes no value; `gated`
     models need a token of their hub. `tensors` are the checkpoint's, where its files were read.
     """
 
@@ -47,7 +46,6 @@ class Preset:
     gated: bool = False
     weights_folder: str | None = None
     engine_arguments: Mapping[str, str] = field(factory=dict)
-    chat_template: str | None = None
     sources: tuple[str, ...] = ()
     tensors: tuple[Tensor, ...] = field(default=(), eq=False, repr=False)
 

@@ -17,8 +17,7 @@
         weights_bytes: 61064245248                              # of the checkpoint's tensors, each counted once
         quantisation: {method: fp8, bits: 8, block: [128, 128], scale_bits: 32, unpacked: [head]}    # optional
         architecture: {...}                                     # see kaito_controller.catalog.architecture
-        engine_arguments: {reasoning-parser: qwen3, enable-auto-tool-choice: "true"}
-        chat_template: tool-chat-hermes.jinja                   # optional
+        engine_arguments: {reasoning-parser: qwen3, chat-template: plain}    # a template of serve/templates, by name
         sources: [where each number is from]
 """
 
@@ -62,7 +61,6 @@ def _preset(entry: Fields, family: str) -> Preset:
         unasked_token_limit=entry.optional_positive("unasked_token_limit"),
         revision=entry.optional_text("revision"),
         engine_arguments=entry.text_map("engine_arguments"),
-        chat_template=entry.optional_text("chat_template"),
         sources=entry.texts("sources"),
     )
     if preset.dtype not in DTYPE_BYTES:
