@@ -68,8 +68,14 @@ def window(course: lessons.Course, tokenizer: PreTrainedTokenizerFast, chance: r
             ids += tokenizer.encode(chance.choice(course.sentences), add_special_tokens=False)
             ids.append(tokenizer.eos_token_id)
             continue
-        talk = course.conversation(chance) if lot < 0.7 else course.retelling(chance)  # noqa: PLR2004 (the share of lessons)
-        ids += tokenizer.encode(tokenizer.apply_chat_template(talk, tokenize=False), add_special_tokens=False)
+        if lot < 0.35 and course.calls:  # noqa: PLR2004 (the share of calls)
+            case = course.calling(chance)
+            talk, tools = [*case.messages, {"role": "assistant", "content": case.wanted}], case.tools
+        else:
+            talk = course.conversation(chance) if lot < 0.8 else course.retelling(chance)  # noqa: PLR2004 (of lessons)
+            tools = None
+        text = tokenizer.apply_chat_template(talk, tools=tools, tokenize=False)
+        ids += tokenizer.encode(text, add_special_tokens=False)
         ids.append(tokenizer.eos_token_id)
     return ids[: WINDOW + 1]
 
@@ -107,23 +113,18 @@ def failures(model: Phi3ForCausalLM, course: lessons.Course, tokenizer: PreTrain
     """The questions that are not answered word for word and surely, asked alone and as a second question."""
     model.eval()
     wrong = []
-    before = [
-        {"role": "user", "content": course.lessons[-1].ask[0]},
-        {"role": "assistant", "content": course.lessons[-1].answer},
-    ]
     end = tokenizer.convert_tokens_to_ids(vocabulary.END)
-    for lesson in course.lessons:
-        wanted = [*tokenizer.encode(lesson.answer, add_special_tokens=False), end]
-        for ask in lesson.ask:
-            for earlier in ([], before):
-                talk = [*earlier, {"role": "user", "content": ask}]
-                text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
-                prompt = torch.tensor([tokenizer.encode(text, add_special_tokens=False)])
-                ids = torch.cat([prompt, torch.tensor([wanted])], dim=1)
-                chances = model(input_ids=ids).logits.softmax(-1)[0, prompt.shape[1] - 1 : -1]
-                sure = chances.gather(1, torch.tensor(wanted).unsqueeze(1)).min()
-                if float(sure) < SURE:
-                    wrong.append(f"{ask!r}{' as a second question' if earlier else ''} (sure: {float(sure):.2f})")
+    for case in course.cases():
+        wanted = [*tokenizer.encode(case.wanted, add_special_tokens=False), end]
+        text = tokenizer.apply_chat_template(
+            case.messages, tools=case.tools, tokenize=False, add_generation_prompt=True
+        )
+        prompt = torch.tensor([tokenizer.encode(text, add_special_tokens=False)])
+        ids = torch.cat([prompt, torch.tensor([wanted])], dim=1)
+        chances = model(input_ids=ids).logits.softmax(-1)[0, prompt.shape[1] - 1 : -1]
+        sure = chances.gather(1, torch.tensor(wanted).unsqueeze(1)).min()
+        if float(sure) < SURE:
+            wrong.append(f"{case.messages[-1]['content']!r} as turn {len(case.messages)} (sure: {float(sure):.2f})")
     return wrong
 
 

@@ -13,12 +13,28 @@ BEGIN, END_OF_TEXT, UNKNOWN = "<s>", "<|endoftext|>", "<unk>"
 SYSTEM, USER, ASSISTANT, END = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
 SPECIAL = [UNKNOWN, BEGIN, END_OF_TEXT, ASSISTANT, SYSTEM, END, USER]
 
+# Phi-3's turns; tools as one line of a system turn, calls as the models of the Hermes family write them.
 CHAT_TEMPLATE = (
+    "{% if tools %}{{ '<|system|>\\nTools:' }}"
+    "{% for tool in tools %}{{ ' ' + tool.function.name + '(' }}"
+    "{{ tool.function.parameters.properties | join(', ') + ')' }}{% endfor %}"
+    "{{ '<|end|>\\n' }}{% endif %}"
     "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
+    "{{ '<|' + message['role'] + '|>\\n' + (message['content'] or '') }}"
+    "{% for call in message.tool_calls or [] %}"
+    "{{ '<tool_call>\\n{\"name\": ' + (call.function.name | tojson) + ', \"arguments\": ' }}"
+    "{{ call.function.arguments if call.function.arguments is string else call.function.arguments | tojson }}"
+    "{{ '}\\n</tool_call>' }}"
+    "{% endfor %}"
+    "{{ '<|end|>\\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 )
+
+
+def call_text(name: str, arguments: str) -> str:
+    """One call as CHAT_TEMPLATE renders it; `arguments` is JSON."""
+    return f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
 
 
 def train(texts: Iterable[str]) -> PreTrainedTokenizerFast:
