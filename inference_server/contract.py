@@ -9,6 +9,8 @@ from typing import Final
 
 # How the server is started: `{python} -m inference_server.serve --model … --port 5000 …`
 SERVE_MODULE: Final = "inference_server.serve"
+# The same for models that vLLM cannot serve, with transformers' own generation; it takes part of the arguments.
+SERVE_TRANSFORMERS_MODULE: Final = "inference_server.serve_transformers"
 
 # Where it listens and what it answers.
 PORT: Final = 5000
@@ -19,6 +21,8 @@ CHAT_PATH: Final = "/chat"
 MODELS_PATH: Final = "/v1/models"
 CHAT_COMPLETIONS_PATH: Final = "/v1/chat/completions"
 COMPLETIONS_PATH: Final = "/v1/completions"
+EMBEDDINGS_PATH: Final = "/v1/embeddings"
+TOKENIZE_PATH: Final = "/tokenize"
 
 # The agent beside the server, in a container of its own: it fetches weights and adapters, keeps the engine's adapters as
 # the list in WANTED_FILE says, and tells on REPORT_PATH how far it is. `{python} -m inference_server.agent [ARG VALUE]…`
@@ -76,6 +80,9 @@ ARG_MAX_LORAS: Final = "--max-loras"
 ARG_MAX_CPU_LORAS: Final = "--max-cpu-loras"
 ARG_MAX_LORA_RANK: Final = "--max-lora-rank"
 ARG_PERFORMANCE_MODE: Final = "--performance-mode"
+ARG_TRUST_REMOTE_CODE: Final = "--trust-remote-code"
+# The transformers runtime's: how many requests may wait for the one that is answered; one more is told to come back.
+ARG_MAX_WAITING: Final = "--max-waiting"
 # Ours, not vLLM's: a YAML file whose map `vllm` holds further flags (without dashes); they win over the arguments.
 ARG_CONFIG_FILE: Final = "--config-file"
 

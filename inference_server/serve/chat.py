@@ -30,8 +30,8 @@ from inference_server.serve.asgi import (
 from inference_server.serve.refusal import InputError
 
 MAX_BODY_BYTES: Final = 1024 * 1024
-TOKENIZE_PATH: Final = "/tokenize"
 OK: Final = 200
+NOT_FOUND: Final = 404
 BAD_REQUEST, NOT_ALLOWED, TOO_LARGE, NOT_JSON, UNPROCESSABLE, BAD_GATEWAY = 400, 405, 413, 415, 422, 502
 
 
@@ -82,23 +82,34 @@ class ChatRoute:
         async with asyncio.TaskGroup() as group:
             calls = [_call(self.app, path, encode(body), scope, receive) for body in wanted.completions()]
             tasks = [group.create_task(call) for call in calls]
-        answers = [task.result() for task in tasks]
+        answers = [_explained(path, task.result()) for task in tasks]
         refusals = [answer for answer in answers if answer.status != OK]
         if refusals:
             return refusals[0]
         return Answer(status=OK, body=encode(wanted.results([_text(answer) for answer in answers])))
 
     async def _count_tokens(self, chat: sampling.Chat, scope: Scope, receive: Receive) -> int:
-        inner = await self._ask(TOKENIZE_PATH, {"messages": chat.messages}, scope, receive)
+        inner = await self._ask(contract.TOKENIZE_PATH, {"messages": chat.messages}, scope, receive)
         count: int = json.loads(inner.body)["count"]
         return count
 
     async def _ask(self, path: str, body: dict[str, Any], scope: Scope, receive: Receive) -> Answer:
         """Calls the application below; whatever it refuses is the answer to the caller as it stands."""
-        answer = await _call(self.app, path, encode(body), scope, receive)
+        answer = _explained(path, await _call(self.app, path, encode(body), scope, receive))
         if answer.status != OK:
             raise _Stop(answer)
         return answer
+
+
+def _explained(path: str, answer: Answer) -> Answer:
+    """The answer, or the reason why there is no such path: vLLM leaves it out for a model that generates nothing."""
+    if answer.status != NOT_FOUND or path != contract.CHAT_COMPLETIONS_PATH or b"error" in answer.body:
+        return answer
+    remedy = f"a model of embeddings answers {contract.EMBEDDINGS_PATH}"
+    return refused(
+        BAD_REQUEST,
+        InputError(field="model", rule="one that generates text", found="one that does not", remedy=remedy),
+    )
 
 
 def _text(answer: Answer) -> str:
