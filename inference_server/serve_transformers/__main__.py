@@ -1,0 +1,92 @@
+"""`python -m inference_server.serve_transformers --model …`: serves until stopped, then says why."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from inference_server import contract, ending
+from inference_server.serve.refusal import InputError
+from inference_server.serve_transformers import options
+from inference_server.serve_transformers.options import Options
+
+# Requests in flight may finish for so long after a signal, within the time that the kubelet gives.
+DRAIN_S: Final = 20
+logger = logging.getLogger(__name__)
+
+
+class StoppedError(BaseException):
+    """A signal asks this process to end. No handler of ordinary errors may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs the server and returns the exit code; the last line on stderr is the cause."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    try:
+        _serve(options.read(words))
+        code, cause = contract.EXIT_ENGINE, "the server ended by itself"
+    except InputError as refusal:
+        code, cause = refusal.exit_code, str(refusal)
+    except StoppedError as stop:
+        code, cause = contract.EXIT_OK, f"stopped by {stop}"
+    except MemoryError as error:
+        code, cause = contract.EXIT_ENGINE, f"the model does not fit into the memory: {error}"
+    except SystemExit as stop:
+        # uvicorn leaves so when it cannot listen, and has said why.
+        code, cause = contract.EXIT_ENGINE, f"the server left with {stop.code}: its own lines above say why"
+    except Exception as error:  # noqa: BLE001 (libraries raise what they like, and the cause must still be told)
+        cause = f"transformers could not serve: {type(error).__name__}: {' '.join(str(error).split())}"
+        code = contract.EXIT_ENGINE
+    ending.tell(f"inference_server: ended ({code}): {cause}")
+    return code
+
+
+def _stop(number: int, _: object) -> None:
+    raise StoppedError(number)
+
+
+def _serve(chosen: Options) -> None:
+    # Importing torch takes long: what can be refused without it was.
+    import uvicorn
+    from prometheus_client import REGISTRY
+    from transformers.utils import logging as transformers_logging
+
+    from inference_server.serve_transformers import application, generation, metrics, model, turns
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s %(message)s")
+    # Its handlers write a warning for every request.
+    transformers_logging.set_verbosity_error()
+    began = time.monotonic()
+    loaded = model.load(chosen)
+    logger.info("loaded %s in %.1f s, context %d", chosen.model, time.monotonic() - began, loaded.max_model_len)
+    told = metrics.Metrics(REGISTRY)
+    endpoints = application.Endpoints(
+        generator=generation.Generator(loaded),
+        turns=turns.Turns(chosen.max_waiting, told),
+        metrics=told,
+        served_names=chosen.served_names,
+        started=int(time.time()),
+    )
+    config = uvicorn.Config(
+        application.application(endpoints),
+        host=chosen.host,
+        port=chosen.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        server_header=False,
+    )
+    # It takes the signals while it runs, and hands on the one that ended it.
+    uvicorn.Server(config).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
