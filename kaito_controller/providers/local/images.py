@@ -1,29 +1,17 @@
-"""Packs a static program as an OCI image archive, so that containerd can run it without any registry.
-
-The archive is a tar of an OCI image layout with one layer. It depends on its input alone: packed twice, it is the same
-to the byte, and so is the image's digest.
-"""
+"""Packs a static program as an OCI image archive of one layer, so that containerd can run it without any registry."""
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from attrs import field, frozen
 
-from kaito_controller.providers.local import files
+from kaito_controller.providers.local import image_archive
+from kaito_controller.providers.local.image_archive import Blob, ImageContent
 
-_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_INDEX = "application/vnd.oci.image.index.v1+json"
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FOLDERS = ("dev", "etc", "proc", "sys", "tmp")
 
 
@@ -47,38 +35,14 @@ def pack(image: Image, archive: Path) -> str:
 
     Raises ValueError for a name without tag or a machine without an OCI name, OSError as the file system does.
     """
-    architecture = _ARCHITECTURES.get(image.machine)
-    if architecture is None:
-        known = ", ".join(_ARCHITECTURES)
-        raise ValueError(f"image {image.name}: machine is {image.machine!r}, OCI names are known for {known}")
-    if ":" not in image.name.rpartition("/")[2]:
-        raise ValueError(f"image {image.name}: the name has no tag, write it as {image.name}:1")
-    layer = _layer(image)
-    config = _json(
-        {
-            "architecture": architecture,
-            "os": "linux",
-            "config": {"Entrypoint": [f"/{image.program.name}", *image.arguments], "User": image.user, "Env": []},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
-        }
+    entrypoint = [f"/{image.program.name}", *image.arguments]
+    content = ImageContent(
+        names=(image.name,),
+        machine=image.machine,
+        config={"Entrypoint": entrypoint, "User": image.user, "Env": []},
+        layers=(Blob.of(_layer(image)),),
     )
-    manifest = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": _descriptor(_CONFIG, config),
-            "layers": [_descriptor(_LAYER, layer)],
-        }
-    )
-    annotations = {"io.containerd.image.name": image.name, "org.opencontainers.image.ref.name": image.name}
-    index = {
-        "schemaVersion": 2,
-        "mediaType": _INDEX,
-        "manifests": [{**_descriptor(_MANIFEST, manifest), "annotations": annotations}],
-    }
-    entries = {f"blobs/sha256/{_digest(blob)[7:]}": blob for blob in (layer, config, manifest)}
-    files.write(archive, _tar({**entries, "index.json": _json(index), "oci-layout": _LAYOUT}), mode=files.READABLE)
-    return _digest(manifest)
+    return image_archive.write(content, archive)
 
 
 def _layer(image: Image) -> bytes:
@@ -95,28 +59,8 @@ def _layer(image: Image) -> bytes:
     return stream.getvalue()
 
 
-def _tar(entries: Mapping[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in sorted(entries.items()):
-            _add(tar, name, content, 0o644)
-    return stream.getvalue()
-
-
 def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
     entry.mode = mode
     tar.addfile(entry, io.BytesIO(content))
-
-
-def _descriptor(media_type: str, blob: bytes) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
-
-
-def _digest(blob: bytes) -> str:
-    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
-
-
-def _json(document: Any) -> bytes:
-    return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
