@@ -1,0 +1,1 @@
+"""Builds the project's images on a machine that reaches package registries only: no base image, no daemon."""
