@@ -38,11 +38,12 @@ DEFAULT_NAME = "kaito"
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(prog="hack/cluster", description="A Kubernetes cluster on this machine.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="up|down|status|kubeconfig|registry|logs")
+    commands = top.add_subparsers(dest="command", required=True, metavar="up|down|load|status|kubeconfig|registry|logs")
     made = {}
     for name, help_text in (
         ("up", "start a cluster, or add what the running one lacks"),
         ("down", "take a cluster away, without a trace"),
+        ("load", "load an image's archive into the real nodes"),
         ("status", "show what runs; exits 1 when the cluster is not whole"),
         ("kubeconfig", "print the path of the administrator's kubeconfig"),
         ("registry", "start an OCI registry that pods reach, unless it runs, and print its address"),
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add("--max-nodes", type=_count, default=4, metavar="N", help="nodes a provisioner may add (default: %(default)s)")
     add("--registry", action="store_true", help="with a registry, as hack/cluster registry makes one")
     add("--kubeconfig", type=Path, metavar="FILE", help="use the cluster of this kubeconfig instead of making one")
+    made["load"].add_argument("archive", type=Path, metavar="FILE.tar", help="an OCI archive, as hack/images build makes")
     made["logs"].add_argument("component", nargs="?", help="a component, NODE/PROGRAM, or nothing for a list")
     made["logs"].add_argument("--follow", "-f", action="store_true", help="go on as more is printed")
     return top
@@ -92,6 +94,13 @@ def down(arguments: argparse.Namespace) -> int:
     existed = lifecycle.down(state)
     what = "is down" if existed else "was not there; nothing to do"
     print(f"The cluster {state.name!r} {what}.", file=sys.stderr)
+    return 0
+
+
+def load(arguments: argparse.Namespace) -> int:
+    """Load an image into the nodes."""
+    names = lifecycle.load(ClusterState.of(arguments.name), arguments.archive.absolute())
+    print(f"{arguments.archive.name} is on {', '.join(names) or 'no node yet'}.", file=sys.stderr)
     return 0
 
 
@@ -149,7 +158,7 @@ def logs(arguments: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "up": up, "down": down, "status": status, "kubeconfig": kubeconfig, "registry": registry,
+    "up": up, "down": down, "load": load, "status": status, "kubeconfig": kubeconfig, "registry": registry,
     "logs": logs,
 }  # fmt: skip
 

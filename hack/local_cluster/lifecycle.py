@@ -86,6 +86,24 @@ def adopt(state: ClusterState, kubeconfig: Path) -> None:
         state.write({"name": state.name, "adopted": True, **place})
 
 
+def load(state: ClusterState, archive: Path) -> list[str]:
+    """Load an image's archive into every node that runs and every one made later; return the names of the former.
+
+    An operator that already runs makes nodes without it: it has read what nodes load when it started.
+    """
+    with state.locked():
+        document = state.read()
+        if not document or document.get("adopted") or "bridge" not in document:
+            raise Problem(f"the cluster {state.name!r} has no real nodes of ours: start some with hack/cluster up")
+        if not archive.is_file():
+            raise Problem(f"there is no file {archive}: make one with hack/images build")
+        names = nodes.load(LocalCluster.load(state.document_path), archive)
+        kept = _keep(archive, state.folder / "images")
+        if str(kept) not in document["images"]:
+            state.write({**document, "images": [*document["images"], str(kept)]})
+        return names
+
+
 def down(state: ClusterState) -> bool:
     """Take a cluster away; False when there was none. A cluster of somebody else's is only forgotten."""
     with state.locked():
@@ -159,6 +177,18 @@ def _create(state: ClusterState, wanted: Wanted, phases: Phases) -> None:
         document |= {**plan.document(), "cluster_dns": str(plan.dns_address), "images": images}
     state.write(document)
     _add_nodes(state, kubectl, phases, real=real, simulated_count=simulated_count)
+
+
+def _keep(archive: Path, folder: Path) -> Path:
+    """Put an archive among the cluster's own files, so that it outlives the next build of the image."""
+    kept = folder / archive.name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    kept.unlink(missing_ok=True)
+    try:
+        kept.hardlink_to(archive)
+    except OSError:
+        shutil.copyfile(archive, kept)
+    return kept
 
 
 def _extend(state: ClusterState, document: dict[str, Any], wanted: Wanted, phases: Phases) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kaito_controller.kube.timestamps import parse_timestamp
-from kaito_controller.providers.local import host_network, images, machines, programs
+from kaito_controller.providers.local import host_network, image_import, images, machines, programs
 from kaito_controller.providers.local.addresses import AddressPlan
 from kaito_controller.providers.local.cluster import LocalCluster, owner_name
 from kaito_controller.providers.local.machines import Machine, Machines
@@ -56,6 +56,18 @@ def up(cluster: LocalCluster, count: int, kubectl: Kubectl) -> list[Machine]:
     started = [_start(cluster, f"base-{number}", [archive]) for number in range(1, count + 1)]
     _wait_ready(kubectl, started)
     return started
+
+
+def load(cluster: LocalCluster, archive: Path) -> list[str]:
+    """Import an image's archive on every node that runs, and return their names. Raises `Problem`."""
+    running = [machine for machine in Machines(cluster=cluster).all() if machine.is_running]
+    for machine in running:
+        assert machine.process is not None  # noqa: S101 - it runs
+        try:
+            image_import.load(archive, socket=image_import.socket_of(machine.process))
+        except image_import.ImageProblem as error:
+            raise Problem(f"node {machine.spec.name}: {error}") from error
+    return [machine.spec.name for machine in running]
 
 
 def down(cluster: LocalCluster) -> None:

@@ -19,20 +19,18 @@ import os
 import resource
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from kaito_controller.providers.local import cgroups, host_network, mounts, programs
+from kaito_controller.providers.local import cgroups, host_network, image_import, mounts, programs
 from kaito_controller.providers.local.emulated_devices import EmulatedDevices
 from kaito_controller.providers.local.layout import CONFIG, CONTAINERD_SOCKET, INSIDE, LOGS, START
 from kaito_controller.providers.local.processes import ProcessId
 from kaito_controller.providers.local.supervisor import Supervisor
 from kaito_controller.providers.local.syscalls import CLONE_NEWCGROUP, unshare
 
-_IMAGE_TIMEOUT_S = 120.0
 _RUNTIME_TIMEOUT_S = 60.0
 
 
@@ -126,11 +124,10 @@ def _await_socket(path: str, supervisor: Supervisor) -> None:
 
 def _load_images(archives: list[str]) -> None:
     for archive in archives:
-        command = ["ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", "images", "import", archive]
         try:
-            subprocess.run(command, check=True, timeout=_IMAGE_TIMEOUT_S, stdin=subprocess.DEVNULL)
-        except (subprocess.SubprocessError, OSError) as error:
-            _say(f"image {archive} was not loaded: {error}")
+            image_import.load(Path(archive))
+        except image_import.ImageProblem as error:
+            _say(str(error))
 
 
 if __name__ == "__main__":
