@@ -1,18 +1,49 @@
-# The controller's image. BASE must be a Python 3.11 or newer image pinned by digest, for example
-#   docker build -f deploy/docker/controller.Dockerfile --build-arg BASE=<repository>@sha256:<digest> .
-ARG BASE
-FROM ${BASE} AS build
+# The controller's image: the operator, and the agent of its serving pods.
+#
+#   docker build -f deploy/docker/controller.Dockerfile --build-arg BASE_IMAGE=REPOSITORY@sha256:DIGEST \
+#     --build-arg REVISION=$(git rev-parse HEAD) --build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) \
+#     --output type=image,name=REGISTRY/kaito-controller:0.1.0,push=true,rewrite-timestamp=true .
+#
+# The base needs Python 3.11 with venv and pip, on Debian 12 or newer (glibc 2.36); `hack/images` builds without any base.
+# BASE_IMAGE has no default: give one with a digest, for a tag may name something else tomorrow. Every step is a program
+# with its arguments; no shell takes part. `--target sbom --output DIRECTORY` puts the bill of materials beside the image.
+ARG BASE_IMAGE
+
+FROM ${BASE_IMAGE} AS build
+ARG BASE_IMAGE
+ARG SOURCE_DATE_EPOCH=0
+ENV PYTHONPATH=/source/hack PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+USER 0:0
 WORKDIR /source
-COPY hack/requirements/operator.txt hack/requirements/operator.txt
-RUN python3 -m venv /opt/kaito-controller \
-    && /opt/kaito-controller/bin/python -m pip install --no-cache-dir --no-deps --require-hashes -r hack/requirements/operator.txt
-COPY setup.py setup.cfg README.md LICENSE ./
+COPY hack/image_builder hack/image_builder
+RUN ["python3", "-m", "image_builder.base_image"]
+RUN ["python3", "-m", "venv", "--without-pip", "/opt/kaito"]
+COPY hack/requirements/controller.txt hack/requirements/controller.txt
+RUN ["python3", "-m", "pip", "--python", "/opt/kaito/bin/python3", "install", "--no-compile", "--no-deps", \
+     "--only-binary", ":all:", "--require-hashes", "--requirement", "hack/requirements/controller.txt"]
+COPY setup.cfg setup.cfg
 COPY kaito_controller kaito_controller
 COPY inference_server inference_server
-RUN /opt/kaito-controller/bin/python -m pip install --no-cache-dir --no-deps .
+RUN ["/opt/kaito/bin/python3", "-m", "image_builder.sources", ".", "kaito_controller", "inference_server", "!kaito_controller/testing"]
+RUN ["/opt/kaito/bin/python3", "-m", "image_builder.bytecode", "/", "0", "1", "/opt/kaito/lib"]
+RUN ["/opt/kaito/bin/python3", "-m", "image_builder.sbom", "kaito-controller", ".", "/opt/kaito/share/sbom/kaito-controller.cdx.json"]
 
-FROM ${BASE}
-COPY --from=build /opt/kaito-controller /opt/kaito-controller
+FROM scratch AS sbom
+COPY --from=build /opt/kaito/share/sbom /
+
+FROM ${BASE_IMAGE}
+ARG BASE_IMAGE
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="kaito-controller" \
+      org.opencontainers.image.description="The operator of kaito-controller, and the agent of its serving pods" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
+COPY --from=build /opt/kaito /opt/kaito
+ENV PATH=/opt/kaito/bin:/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /
 USER 65532:65532
-ENTRYPOINT ["/opt/kaito-controller/bin/kaito-controller"]
+ENTRYPOINT ["/opt/kaito/bin/python3", "-m", "kaito_controller"]
 CMD ["run"]

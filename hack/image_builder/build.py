@@ -106,10 +106,10 @@ class Builder:
 
     def _bill(self, recipe: Recipe, *layers: Layer) -> bytes:
         components = [component for layer in layers for component in layer.notes["components"]]
-        return sbom.document(recipe.repository, sources.version(self.checkout), components)
+        return sbom.document(recipe.repository, sources.version_of(self.checkout), components)
 
     def _archive(self, recipe: Recipe, layers: Sequence[Layer], bill: bytes, archive: Path) -> Built:
-        version = sources.version(self.checkout)
+        version = sources.version_of(self.checkout)
         labels = _labels(recipe, version, self.checkout)
         config = {
             "User": USER,

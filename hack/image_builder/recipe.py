@@ -14,7 +14,7 @@ SITE_PACKAGES = f"{PREFIX}/lib/python3.11/site-packages"
 USER = "65532:65532"
 """The user and group that the images name and the manifests ask for: the `nonroot` of the distroless images."""
 
-_LIBC = ("libc6", "libgcc-s1")
+_LIBC = ("libc6", "libgcc-s1", "libstdc++6")
 _PYTHON = (
     "libpython3.11-minimal",
     "libpython3.11-stdlib",
@@ -94,7 +94,7 @@ RECIPES = {
             repository="kaito-inference-cpu",
             description="kaito-controller's inference server with vLLM on the CPU, for trials and tests",
             lock="inference-cpu",
-            debian=(*_FILES, *_LIBC, *_PYTHON, "libstdc++6", "libnuma1", "libsmartcols1", "util-linux"),
+            debian=(*_FILES, *_LIBC, *_PYTHON, "libnuma1", "libsmartcols1", "util-linux"),
             # vLLM asks lscpu which cores belong to which memory.
             debian_files={"util-linux": ("usr/bin/lscpu",)},
             # PyTorch of this index is linked to CUDA's libraries and does not load without them. These it would load

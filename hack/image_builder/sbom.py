@@ -1,4 +1,4 @@
-"""The bill of materials of an image, in CycloneDX 1.6: `python sbom.py NAME VERSION SITE_PACKAGES DPKG FILE`.
+"""The bill of materials of an image, in CycloneDX 1.6: `python -m image_builder.sbom NAME CHECKOUT FILE` in the image.
 
 It is read from what is installed (the metadata of Python packages, dpkg's records), not from what was asked for; that
 the two agree is a test. Standard library only, since deploy/docker runs it in the base image.
@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import sys
+import sysconfig
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from email import message_from_string
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-DISTRIBUTION = "kaito-controller"
+from image_builder.sources import DISTRIBUTION, version_of
 
 _NOT_INSTALLED = re.compile(r"^Status: .* (?!installed)\S+$", re.MULTILINE)
 
@@ -79,12 +80,13 @@ def _quoted(version: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the bill of the image that this runs in."""
-    name, version, site, dpkg, target = arguments
-    components = [*python_components(Path(site)), *debian_components(records(Path(dpkg)))]
+    """Write the bill of the image that this runs in, by the Python of its environment."""
+    name, checkout, target = arguments
+    site = Path(sysconfig.get_path("purelib"))
+    components = [*python_components(site), *debian_components(records(Path("/var/lib/dpkg")))]
     path = Path(target)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(document(name, version, components))
+    path.write_bytes(document(name, version_of(Path(checkout)), components))
     return 0
 
 

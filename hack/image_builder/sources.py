@@ -1,4 +1,4 @@
-"""Places packages of a checkout into site-packages: `python sources.py CHECKOUT SITE_PACKAGES PACKAGE… [!FOLDER…]`.
+"""Places packages of a checkout into site-packages: `python -m image_builder.sources CHECKOUT PACKAGE… [!FOLDER…]`.
 
 They are pure Python, so they are copied as they are instead of through a build that would fetch a build backend: nothing
 comes into an image that no lock file names. A folder after an exclamation mark is left out. Standard library only, since
@@ -10,6 +10,7 @@ from __future__ import annotations
 import configparser
 import shutil
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def place(checkout: Path, site: Path, packages: Sequence[str], exclusions: Seque
         target = site / path
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(checkout / path, target)
-    number = version(checkout)
+    number = version_of(checkout)
     record = site / f"{DISTRIBUTION.replace('-', '_')}-{number}.dist-info"
     record.mkdir(exist_ok=True)
     metadata = f"Metadata-Version: 2.4\nName: {DISTRIBUTION}\nVersion: {number}\nLicense-Expression: Apache-2.0\n"
@@ -41,18 +42,21 @@ def files(checkout: Path, packages: Sequence[str], exclusions: Sequence[str] = (
     ]
 
 
-def version(checkout: Path) -> str:
+def version_of(checkout: Path) -> str:
     """Return the version in setup.cfg."""
     setup = configparser.ConfigParser(interpolation=None)
     setup.read(checkout / "setup.cfg")
     return setup["metadata"]["version"]
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Place packages into the environment of the Python that runs this."""
+    checkout, *names = arguments
+    packages = [name for name in names if not name.startswith("!")]
+    exclusions = [name[1:] for name in names if name.startswith("!")]
+    place(Path(checkout), Path(sysconfig.get_path("purelib")), packages, exclusions)
+    return 0
+
+
 if __name__ == "__main__":
-    names = sys.argv[3:]
-    place(
-        Path(sys.argv[1]),
-        Path(sys.argv[2]),
-        [name for name in names if not name.startswith("!")],
-        [name[1:] for name in names if name.startswith("!")],
-    )
+    sys.exit(main(sys.argv[1:]))
