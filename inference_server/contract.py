@@ -24,8 +24,8 @@ COMPLETIONS_PATH: Final = "/v1/completions"
 EMBEDDINGS_PATH: Final = "/v1/embeddings"
 TOKENIZE_PATH: Final = "/tokenize"
 
-# The agent beside the server, in a container of its own: it fetches weights and adapters, keeps the engine's adapters as
-# the list in WANTED_FILE says, and tells on REPORT_PATH how far it is. `{python} -m inference_server.agent [ARG VALUE]…`
+# The agent beside the server, in a container of its own: it fetches weights and adapters, keeps the engine to the list
+# in WANTED_FILE, and tells on REPORT_PATH how far it is. `{python} -m inference_server.agent [ARG VALUE]…`
 AGENT_MODULE: Final = "inference_server.agent"
 AGENT_CONTAINER: Final = "agent"
 AGENT_PORT: Final = 5001
@@ -99,8 +99,8 @@ ARG_DATA_URL: Final = "--data-url"  # a file to download; again for more
 ARG_DATA_IMAGE: Final = "--data-image"  # an OCI image or artifact with the data below /data
 ARG_OUTPUT: Final = "--output"  # the folder for checkpoints and the adapter
 ARG_OUTPUT_IMAGE: Final = "--output-image"  # where to push the adapter
-ARG_PULL_SECRET: Final = "--pull-secret"  # the name of a folder of ARG_SECRETS; again for more
-ARG_PUSH_SECRET: Final = "--push-secret"  # as above, for ARG_OUTPUT_IMAGE
+ARG_PULL_SECRET: Final = "--pull-secret"  # noqa: S105 (the name of a folder of ARG_SECRETS; again for more)
+ARG_PUSH_SECRET: Final = "--push-secret"  # noqa: S105 (as above, for ARG_OUTPUT_IMAGE)
 ARG_MODEL_NAME: Final = "--model-name"  # the preset, as the result is to name its base model
 ARG_PROCESSES: Final = "--processes"  # how many train together; without it one for each GPU
 
@@ -120,8 +120,8 @@ WANTED_FILE_NAME: Final = "adapters.json"
 WANTED_FILE: Final = f"{WANTED_DIRECTORY}/{WANTED_FILE_NAME}"
 ADAPTER_VOLUMES_DIRECTORY: Final = "/mnt/adapter-volumes"  # the user's volumes, one folder for each adapter
 SECRETS_DIRECTORY: Final = "/mnt/secrets"  # one folder for each Secret that opens a registry
-SECRET_DOCKER_CONFIG: Final = ".dockerconfigjson"
-SECRET_CERTIFICATE: Final = "ca.crt"  # optional: who signed the registry's certificate
+SECRET_DOCKER_CONFIG: Final = ".dockerconfigjson"  # noqa: S105 (a key of a Secret)
+SECRET_CERTIFICATE: Final = "ca.crt"  # noqa: S105 (optional: who signed the registry's certificate)
 TUNING_CONFIG_FILE_NAME: Final = "training_config.yaml"
 TUNING_CONFIG_FILE: Final = f"{CONFIG_DIRECTORY}/{TUNING_CONFIG_FILE_NAME}"
 DATA_DIRECTORY: Final = "/mnt/data"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, frozen
+from local_cluster.folders import REPOSITORY, require_room
 
 from image_builder import debian, environment, sbom, sources
 from image_builder.debian import Package
@@ -21,9 +22,8 @@ from image_builder.layers import Layer, Layers
 from image_builder.recipe import PREFIX, SITE_PACKAGES, USER, Recipe
 from kaito_controller.kube.timestamps import format_timestamp
 from kaito_controller.providers.local import image_archive
-from kaito_controller.providers.local.image_archive import Blob, ImageContent
+from kaito_controller.providers.local.image_archive import ImageContent
 from kaito_controller.sources.oci.reference import DOCKER_HUB
-from local_cluster.folders import REPOSITORY, require_room
 
 SBOM_FOLDER = "usr/share/sbom"
 _LOCKS = REPOSITORY / "hack" / "requirements"

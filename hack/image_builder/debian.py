@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from attrs import frozen
+from local_cluster.problem import Problem
 
 from image_builder.recipe import USER, Recipe
-from local_cluster.problem import Problem
 
 _RELEASE = ("debian", "12")
 _MERGED = ("bin", "sbin", "lib", "lib64")

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from image_builder.recipe import PREFIX, SITE_PACKAGES, Recipe
 from local_cluster.problem import Problem
+
+from image_builder.recipe import PREFIX, SITE_PACKAGES, Recipe
 
 _GLIBC = "manylinux_2_36"
 """The C library of Debian 12, which decides what wheels run there."""
@@ -33,7 +34,9 @@ def install(recipe: Recipe, lock: Path, root: Path, *, cache: Path) -> None:
                f"--python={sys.executable}", "--python-version=3.11", f"--python-platform={os.uname().machine}-{_GLIBC}",
                f"--target={site}", f"--requirements={wanted}"]  # fmt: skip
     environment = {**os.environ, "UV_CACHE_DIR": str(cache)}
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+    )
     wanted.unlink()
     if done.returncode:
         raise Problem(f"the environment {recipe.lock} could not be installed: {done.stderr.strip()[-800:]}")

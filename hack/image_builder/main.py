@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from image_builder.build import Builder
-from image_builder.recipe import RECIPES
 from local_cluster.folders import cache_folder
 from local_cluster.problem import Problem
+
+from image_builder.build import Builder
+from image_builder.recipe import RECIPES
 
 
 def parser() -> argparse.ArgumentParser:

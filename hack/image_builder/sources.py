@@ -1,8 +1,8 @@
 """Places packages of a checkout into site-packages: `python -m image_builder.sources CHECKOUT PACKAGE… [!FOLDER…]`.
 
-They are pure Python, so they are copied as they are instead of through a build that would fetch a build backend: nothing
-comes into an image that no lock file names. A folder after an exclamation mark is left out. Standard library only, since
-deploy/docker runs it in the base image.
+They are pure Python, so they are copied as they are instead of through a build that would fetch a build backend:
+nothing comes into an image that no lock file names. A folder after an exclamation mark is left out. Standard library
+only, since deploy/docker runs it in the base image.
 """
 
 from __future__ import annotations

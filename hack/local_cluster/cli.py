@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
     add("--max-nodes", type=_count, default=4, metavar="N", help="nodes a provisioner may add (default: %(default)s)")
     add("--registry", action="store_true", help="with a registry, as hack/cluster registry makes one")
     add("--kubeconfig", type=Path, metavar="FILE", help="use the cluster of this kubeconfig instead of making one")
-    made["load"].add_argument("archive", type=Path, metavar="FILE.tar", help="an OCI archive, as hack/images build makes")
+    made["load"].add_argument(
+        "archive", type=Path, metavar="FILE.tar", help="an OCI archive, as hack/images build makes"
+    )
     made["logs"].add_argument("component", nargs="?", help="a component, NODE/PROGRAM, or nothing for a list")
     made["logs"].add_argument("--follow", "-f", action="store_true", help="go on as more is printed")
     return top

@@ -66,8 +66,8 @@ def fetch(
 
     The folder appears whole or not at all; an older one is replaced. What a broken attempt brought stays in a hidden
     sibling, and the next attempt goes on from there. Every file is compared with the digest that the hub lists for it.
-    A file that `patterns` matches but that is a pickle or a program is refused. huggingface_hub, which does the talking,
-    takes proxies from the environment, and tries again and waits by itself. Raises `FetchError`.
+    A file that `patterns` matches but that is a pickle or a program is refused. huggingface_hub, which does the
+    talking, takes proxies from the environment, and tries again and waits by itself. Raises `FetchError`.
     """
     wanted = _Wanted.parse(reference, token)
     download = _Download(
