@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add("--max-nodes", type=_count, default=4, metavar="N", help="nodes a provisioner may add (default: %(default)s)")
     add("--registry", action="store_true", help="with a registry, as hack/cluster registry makes one")
     add("--kubeconfig", type=Path, metavar="FILE", help="use the cluster of this kubeconfig instead of making one")
+    made["registry"].add_argument("--secret", action="store_true", help="print the Secret that opens it instead")
     made["load"].add_argument(
         "archive", type=Path, metavar="FILE.tar", help="an OCI archive, as hack/images build makes"
     )
@@ -134,6 +135,9 @@ def registry(arguments: argparse.Namespace) -> int:
         raise Problem(f"the cluster {state.name!r} is not whole: start it afresh with hack/cluster up --registry")
     with state.locked():
         told = registry_of.ensure(state)
+    if arguments.secret:
+        print(Path(told["secret"]).read_text())
+        return 0
     print(registry_of.advice(told), file=sys.stderr)
     print(told["address"])
     return 0
