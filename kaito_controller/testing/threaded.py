@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, TypeVar
-
-from kaito_controller.testing.loopback import Handler, listening
 
 T = TypeVar("T")
 
 
 @contextmanager
-def threaded(handler: Handler, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """The URL of a server with one handler for every path, for as long as the block lasts."""
+def threaded(server: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """What a server gives, such as its URL, while it runs in a thread of its own for as long as the block lasts."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="server of a test", daemon=True)
     thread.start()
-    server = listening(handler, tls)
     try:
         yield _done(server.__aenter__(), loop)
     finally:
