@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -68,8 +68,9 @@ def file_name(url: httpx.URL) -> str:
 
 def _parsed(url: str, subject: str) -> httpx.URL:
     try:
+        urlsplit(url)  # it looks at brackets, which httpx does not
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError) as error:
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise FetchError(kind=Kind.INVALID, subject=subject, found=f"this is no URL: {error}") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise FetchError(

@@ -247,8 +247,9 @@ def _redirected(ask: Ask, response: httpx.Response) -> Ask:
             found=f"{_host(here)} redirects a {ask.method}, which has no meaning",
         )
     try:
+        urlsplit(location)  # it looks at brackets, which httpx does not
         there = here.join(location) if len(location) <= _MAX_URL_LENGTH else None
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):
         there = None
     if there is None or there.scheme not in _PORTS or not there.host:
         raise FetchError(kind=Kind.INVALID, subject=ask.subject, found=f"{_host(here)} redirects to no web address")
