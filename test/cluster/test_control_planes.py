@@ -140,6 +140,21 @@ def test_what_is_not_there_is_said(tool: ClusterTool) -> None:
     assert not tool.state.exists()
 
 
+def test_a_registry_is_started_again_where_it_was_and_goes_with_its_cluster(tool: ClusterTool) -> None:
+    """Its address is kept when it was killed, and `down` leaves nothing of it."""
+    tool.ok("up", "--nodes", "0", "--registry")
+    folder = tool.folder("kaito")
+    told = json.loads((folder / "cluster.json").read_text())["registry"]
+    assert json.loads(Path(told["secret"]).read_text())["type"] == "kubernetes.io/dockerconfigjson"
+    first = wait_for_process(folder, "registry")
+    os.kill(first.pid, signal.SIGKILL)
+    eventually("the registry is gone", lambda: not first.alive)
+    assert tool.ok("registry").strip() == told["address"]
+    assert "registry" in tool.ok("logs").split()
+    tool.ok("down")
+    assert tool.traces("kaito") == []
+
+
 def wait_for_process(folder: Path, name: str) -> Process:
     """Return the process of a component as soon as there is one."""
     eventually(f"{name} runs", lambda: Processes(folder).get(name) is not None)
