@@ -42,7 +42,7 @@ class Policy:
 
     Attributes:
         allowed: networks that may be reached although they are not public.
-        private: whether private networks may be reached, too (RFC 1918, unique local IPv6, carrier-grade NAT).
+        private: whether private networks may be reached, too (RFC 1918, unique local IPv6, carrier-grade NAT, 240/4).
         loopback: whether this very pod may be reached.
     """
 
@@ -67,7 +67,7 @@ class Policy:
             (address.is_multicast, "it is a multicast group", False),
             (isinstance(address, IPv6Address) and address in _SITE_LOCAL, "it is private", self.private),
             (address.is_global, "", True),
-            (address.is_reserved, "it is reserved", False),
+            (address.is_reserved, "it is reserved", self.private),
         )
         reason, fine = next(((text, fine) for holds, text, fine in tests if holds), ("it is private", self.private))
         return "" if fine else reason

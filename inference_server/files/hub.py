@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -35,6 +36,10 @@ DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 # What the hub lets repositories be called, and git its references.
 _MODEL: Final = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _REVISION: Final = re.compile(r"[A-Za-z0-9][\w./+-]{0,199}", re.ASCII)
+# They write down URLs of the store, which are signed, and what they warn of comes back as an error.
+for _name, _level in (("httpx2", logging.WARNING), ("huggingface_hub", logging.ERROR)):
+    logging.getLogger(_name).setLevel(_level)
+
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _AT_A_TIME: Final = 4
 

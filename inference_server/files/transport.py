@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from collections.abc import Iterable
@@ -14,6 +15,9 @@ from attrs import frozen
 
 from inference_server.files.addresses import METADATA_NAMES, Policy
 from inference_server.files.limits import Limits
+
+# At INFO it writes down every URL, and signed ones are as good as passwords.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 _SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 

@@ -32,6 +32,8 @@ _CREATED: Final = 201
 _ACCEPTED: Final = 202
 _NO_CONTENT: Final = 204
 _NO_PIECES: Final = frozenset({404, 405, 413, 416, 501})
+_NO_MOUNT: Final = frozenset({400, 404, 405, 501})
+"""Before version 1.1 of the specification, a mount had to name the repository that it is from."""
 _RANGE: Final = re.compile(r"(?:bytes=)?0-(\d{1,18})")
 
 
@@ -123,6 +125,8 @@ class _Upload:
         answer = self.session.read(ask, DOCUMENT_MAX_BYTES)
         if answer.status == _CREATED:
             return ""
+        if mount and answer.status in _NO_MOUNT:
+            return self._begin()
         if answer.status != _ACCEPTED:
             raise refusal_of(answer, ask)
         return _location(self.session, answer, ask)

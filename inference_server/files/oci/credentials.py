@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fnmatch
 import json
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -94,13 +95,24 @@ class Credentials:
 
     def authorities(self, reference: Reference) -> str:
         """The PEM certificates to trust for the registry, beside those of the system; may be empty."""
-        fitting = (one for one in self.trusts if not one.registries or reference.registry in one.registries)
+        fitting = (one for one in self.trusts if not one.registries or _is_one_of(reference.registry, one.registries))
         return "\n".join(one.bundle for one in fitting)
 
 
 def _fits(entry: Entry, reference: Reference) -> bool:
     path = f"{reference.repository}/"
-    return entry.registry == reference.registry and (not entry.path or path.startswith(f"{entry.path}/"))
+    return _is(reference.registry, entry.registry) and (not entry.path or path.startswith(f"{entry.path}/"))
+
+
+def _is_one_of(registry: str, patterns: Iterable[str]) -> bool:
+    return any(_is(registry, pattern) for pattern in patterns)
+
+
+def _is(registry: str, pattern: str) -> bool:
+    """Whether a registry is meant, as the kubelet reads it: `*` in a label stands for anything within that label."""
+    ours, theirs = registry.lower().split("."), pattern.lower().split(".")
+    pairs = zip(ours, theirs, strict=False)
+    return len(ours) == len(theirs) and all(fnmatch.fnmatchcase(label, wanted) for label, wanted in pairs)
 
 
 def _entries(file: Path) -> list[Entry]:

@@ -29,11 +29,13 @@ class Pulled:
 
     Attributes:
         digest: of the manifest the files are from, `sha256:…`; of an index, the chosen platform's.
+        named: of what the reference itself names, as `resolve` says it; another than `digest` where that is an index.
         annotations: the manifest's own.
         files: paths below the folder, with `/`, sorted.
     """
 
     digest: str
+    named: str = ""
     annotations: Mapping[str, str] = field(factory=dict)
     files: tuple[str, ...] = ()
 
@@ -59,11 +61,11 @@ def pull(
     """
     parsed, bounds = Reference.parse(reference), limits or Limits()
     with session.opened(parsed, credentials, session.PULL, bounds, clock or SystemClock()) as opened:
-        digest, manifest = manifests.chosen(opened)
+        chosen = manifests.chosen(opened)
         with staged(folder, str(parsed)) as stage:
-            _fill(opened, manifest, stage, subfolder, progress or silent)
+            _fill(opened, chosen.manifest, stage, subfolder, progress or silent)
             files = files_of(stage.content)
-    return Pulled(digest=digest, annotations=manifest.annotations, files=files)
+    return Pulled(digest=chosen.digest, named=chosen.named, annotations=chosen.manifest.annotations, files=files)
 
 
 def resolve(

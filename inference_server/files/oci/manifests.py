@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.limits import MANIFEST_MAX_BYTES
@@ -19,14 +19,31 @@ _OK: Final = 200
 _CREATED: Final = 201
 
 
-def chosen(session: Session) -> tuple[str, Manifest]:
-    """The manifest that the reference names, or the one its index has for us, and its digest. Raises `FetchError`."""
+@frozen(kw_only=True)
+class Chosen:
+    """The manifest that a reference leads to.
+
+    Attributes:
+        named: the digest of what the reference itself names, which may be an index.
+        digest: of the manifest.
+        manifest: what it says.
+    """
+
+    named: str
+    digest: str
+    manifest: Manifest
+
+
+def chosen(session: Session) -> Chosen:
+    """The manifest that the reference names, or the one its index has for us. Raises `FetchError`."""
     subject, wanted = str(session.reference), session.reference.wanted
+    named = ""
     for _ in range(_MAX_NESTING):
         digest, raw = _get(session, wanted)
+        named = named or digest
         found = manifest.parse(raw, subject)
         if isinstance(found, Manifest):
-            return digest, found
+            return Chosen(named=named, digest=digest, manifest=found)
         wanted = _next(found, subject)
     raise FetchError(kind=Kind.CORRUPT, subject=subject, found=f"its indexes lie more than {_MAX_NESTING} deep")
 

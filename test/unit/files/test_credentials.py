@@ -49,6 +49,14 @@ def test_the_longest_path_wins_and_a_path_ends_at_a_slash(tmp_path):
     assert logins(tmp_path / "s", auths, "r.example/teams/x") == [("all", "1")]
 
 
+def test_a_star_stands_for_a_label_as_the_kubelet_reads_it(tmp_path):
+    auths = {"*.example": pair("me:pw")}
+    assert logins(tmp_path / "s", auths, "r.example/x") == [("me", "pw")]
+    assert logins(tmp_path / "s", auths, "R.Example/x") == [("me", "pw")]
+    for other in ("a.r.example/x", "r.example:5000/x", "r.other/x"):
+        assert logins(tmp_path / "s", auths, other) == []
+
+
 def test_the_earlier_secret_comes_first(tmp_path):
     folders = [mounted(tmp_path / name, {"r.example": pair(f"{name}:1")}) for name in ("b", "a")]
     found = Credentials.of_folders(folders).logins(Reference.parse("r.example/x"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import socket
 from email.utils import formatdate
 from pathlib import Path
@@ -223,6 +224,14 @@ def test_errors_hold_no_secret_of_the_url(web_server, tmp_path):
     assert error.kind is Kind.NOT_FOUND
     assert "sesame" not in str(error)
     assert "/none" in str(error)
+
+
+def test_the_signature_of_a_url_is_not_logged(web_server, tmp_path, caplog):
+    url, answers, _ = web_server
+    answers["/x"] = {"body": b"1"}
+    with caplog.at_level(logging.INFO):
+        urls.download(f"{url}/x?sig=sesame", tmp_path / "d", allowed_private=HERE)
+    assert "sesame" not in caplog.text
 
 
 def test_a_file_larger_than_the_limit_is_given_up(web_server, tmp_path):

@@ -171,6 +171,13 @@ def test_uploads_are_not_sent_to_somebody_else(uploads, folder, clock):
     assert caught.value.kind is Kind.UNSAFE
 
 
+def test_a_registry_that_knows_no_mount_without_a_source_is_asked_without(uploads, folder, clock):
+    made, reference = uploads
+    made.fault = lambda request, _: web.Response(status=400) if "mount" in request.query else None
+    push(folder, reference, clock)
+    assert len(made.blobs) == 2
+
+
 def test_a_push_that_is_not_allowed_says_so_and_leaves_nothing(uploads, folder, clock):
     made, reference = uploads
     body = {"errors": [{"code": "DENIED", "message": "quota is used up"}]}
