@@ -156,6 +156,8 @@ RULES: Final = (
         "check the driver, the GPU's health and that the image is made for it",
     ),
 )
+# Its processes name themselves: `EngineCore_DP0`, `Worker_TP1`; the serving ones are `APIServer` or `ApiServer_0`.
+ENGINE_PROCESS: Final = re.compile(r"(?!api)\w", re.IGNORECASE)
 # What vLLM's processes say when another one has failed: never the cause.
 SECOND_HAND: Final = re.compile(
     r".*(?:See root cause above|See stack trace|EngineDeadError|Executor failed|WorkerProc .*failed)"
@@ -180,10 +182,10 @@ def cause(end: End, told: str) -> Cause:
 def _line(rule: Rule, found: re.Match[str], end: End) -> str:
     said = next(part for part in found.groups() if part is not None)
     room = f" ({end.shared_memory})" if rule.what == contract.SHARED_MEMORY_DIRECTORY and end.shared_memory else ""
-    return f"{rule.what}{room}: {_first_sentences(said)}; {rule.remedy}"
+    return f"{rule.what}{room}: {_short(said)}; {rule.remedy}"
 
 
-def _first_sentences(said: str, limit: int = 300) -> str:
+def _short(said: str, limit: int = 300) -> str:
     """As much as helps: PyTorch goes on to advise on its allocator, vLLM to list all that it supports."""
     short = re.split(
         r" \[type=| Process \d+ has| Including non-PyTorch| Of the allocated| If reserved| Supported arch| See http",
@@ -210,10 +212,14 @@ def _by_signal(end: End, texts: Sequence[str]) -> Cause | None:
 
 
 def _unknown(end: End, told: str) -> Cause:
-    """The first error of a process of the engine, as told, before those that follow from it."""
-    own = [one for one in end.complaints if not SECOND_HAND.match(one.text)]
-    engine = [one for one in own if one.process and not one.process.startswith("APIServer")]
+    """The first error of a process of the engine, else what the serving process says, else any error at all.
+
+    In that order: what the serving process printed may be about a request of hours ago.
+    """
+    own = [one.text for one in end.complaints if not SECOND_HAND.match(one.text)]
+    engine = [one.text for one in end.complaints if one.text in own and ENGINE_PROCESS.match(one.process)]
+    if not engine and told and not SECOND_HAND.match(told):
+        return Cause(code=contract.EXIT_ENGINE, text=told)
     first = next(iter(engine or own), None)
-    if first is not None:
-        return Cause(code=contract.EXIT_ENGINE, text=f"the engine failed: {_first_sentences(first.text)}")
-    return Cause(code=contract.EXIT_ENGINE, text=told or "the engine died; its own lines above say why")
+    text = "the engine died; its own lines above say why" if first is None else f"the engine failed: {_short(first)}"
+    return Cause(code=contract.EXIT_ENGINE, text=text)

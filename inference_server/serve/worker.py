@@ -6,11 +6,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from inference_server import contract
 from inference_server.serve import administration, argv, config_file, own_arguments
 from inference_server.serve.refusal import InputError
 from inference_server.serve.supervisor import ENV_VERDICT, Verdict, report
+
+WITHOUT_A_WORD: Final = (
+    "an engine process ended without a word while serving, as one does that is killed; see the node's events and memory"
+)
 
 
 def main(words: Sequence[str]) -> int:
@@ -19,7 +24,8 @@ def main(words: Sequence[str]) -> int:
     administration.distrust_forwarded_addresses()
     try:
         _serve(words)
-        verdict = Verdict(code=contract.EXIT_ENGINE, cause="the engine died while serving", final=False)
+        # vLLM ends in the same way after a drain, which the parent knows of.
+        verdict = Verdict(code=contract.EXIT_ENGINE, cause=WITHOUT_A_WORD, final=False)
     except InputError as refusal:
         verdict = Verdict(code=refusal.exit_code, cause=str(refusal), final=True)
     except KeyboardInterrupt:

@@ -150,7 +150,17 @@ def start(
     runtime = load().runtime(RUNTIME)
     flags = {**runtime.engine_arguments, **runtime.single_node_arguments}
     engine = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
-    command = [python, "-m", contract.SERVE_MODULE, "--host", "127.0.0.1", "--port", str(port), *engine, *arguments]
+    command = [
+        str(python),
+        "-m",
+        contract.SERVE_MODULE,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        *engine,
+        *arguments,
+    ]
     given = {**environment(home), **(more or {})}
     variables = {name: value for name, value in given.items() if value is not None}
     log = home / "log"
