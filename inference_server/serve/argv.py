@@ -17,6 +17,7 @@ from inference_server.serve.refusal import InputError, nearest, shown
 # Layers around vLLM's application, the innermost first: the queue is guarded below /chat, which asks the guarded paths.
 GUARD_MIDDLEWARE: Final = "inference_server.serve.queue_guard.QueueGuard"
 MIDDLEWARE: Final = (
+    "inference_server.serve.body_limit.BodyLimit",
     GUARD_MIDDLEWARE,
     "inference_server.serve.chat.ChatRoute",
     "inference_server.serve.administration.Administration",

@@ -154,11 +154,12 @@ def test_the_queue_guard_can_be_left_out():
     """With KAITO's flag the other layers stay, in their order: the guard is below /chat, the drain around all."""
     words = argv.resolve([], ConfigFile(vllm={}), OPTIONS, own=OwnArguments(disable_rate_limit=True))
     assert [layer.rpartition(".")[2] for layer in words if layer in MIDDLEWARE] == [
+        "BodyLimit",
         "ChatRoute",
         "Administration",
         "Drain",
     ]
-    assert MIDDLEWARE[0] == GUARD_MIDDLEWARE
+    assert MIDDLEWARE[1] == GUARD_MIDDLEWARE
 
 
 @pytest.mark.parametrize("words", [["--data-parallel-size", "2"], ["--api-server-count=2"]])

@@ -26,6 +26,7 @@ from kaito_controller.testing.serving import START_LIMIT_S, Server
 LESSONS = yaml.safe_load((serving.ROOT / "hack/model/lessons.yaml").read_text())["lessons"]
 # Few slots, so that a queue forms soon.
 SLOTS = 16
+CACHE_BYTES = "--kv-cache-memory-bytes"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * START_LIMIT_S)]
 
 
@@ -335,7 +336,7 @@ def places(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
             "--dtype: torch.float32 is not supported",
         ),
         (
-            ["--model", "{model}", "--kv-cache-memory-bytes", "1000000"],
+            ["--model", "{model}", CACHE_BYTES, "1000000", "--gpu-memory-utilization", "0.1"],
             contract.EXIT_MEMORY,
             "memory of the KV cache: To serve at least one request",
         ),
@@ -350,7 +351,7 @@ def test_an_engine_that_cannot_start_says_why(  # noqa: PLR0917 (pytest fills in
         places = {**places, "taken": other.getsockname()[1]}
         words = [word.format_map(places) for word in arguments]
         # With the variable the engine on a CPU takes no other word for the size of its cache.
-        more = {"VLLM_CPU_KVCACHE_SPACE": None}
+        more = {"VLLM_CPU_KVCACHE_SPACE": None} if CACHE_BYTES in arguments else {}
         server = serving.start(inference_python, tmp_path / "home", *words, more=more)
         assert server.process.wait(START_LIMIT_S) == code, server.tail()
     assert told in server.last_words()
