@@ -15,6 +15,8 @@ SECONDS_PER_GIB: Final = 18
 LEAST_SECONDS: Final = 30 * 60
 MOST_SECONDS: Final = 180 * 60
 STARTUP_PERIOD_SECONDS: Final = 5
+# A server that has not said for a minute that it lives will not finish its answers either: no drain for it.
+HUNG_GRACE_SECONDS: Final = 30
 
 
 def startup_budget_seconds(weights_bytes: int) -> int:
@@ -36,7 +38,13 @@ def probes(preset: Preset) -> dict[str, Any]:
             "failureThreshold": ceil(startup_budget_seconds(preset.weights_bytes) / STARTUP_PERIOD_SECONDS),
         },
         "readinessProbe": {**_health(), "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 3},
-        "livenessProbe": {**_health(), "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
+        "livenessProbe": {
+            **_health(),
+            "periodSeconds": 10,
+            "timeoutSeconds": 10,
+            "failureThreshold": 6,
+            "terminationGracePeriodSeconds": HUNG_GRACE_SECONDS,
+        },
     }
 
 
