@@ -10,6 +10,7 @@ from pathlib import Path
 from inference_server import contract, ending
 from inference_server.serve import argv, config_file, model_folder, own_arguments, supervisor
 from inference_server.serve.causes import Cause
+from inference_server.serve.notice import PREFIX, tell
 from inference_server.serve.refusal import InputError
 
 
@@ -19,7 +20,7 @@ def main(words: Sequence[str]) -> int:
         cause = _serve(words)
     except InputError as refusal:
         cause = Cause(code=refusal.exit_code, text=str(refusal))
-    ending.tell(f"inference_server: ended ({cause.code}): {cause.text}")
+    ending.tell(f"{PREFIX}ended ({cause.code}): {cause.text}")
     return cause.code
 
 
@@ -27,7 +28,7 @@ def _serve(words: Sequence[str]) -> Cause:
     own, rest = own_arguments.split(words)
     config = config_file.read(Path(own.config_file)) if own.config_file else config_file.ConfigFile(vllm={})
     for name in (*own.without_effect, *config.without_effect):
-        print(f"inference_server: {name} has no effect here", file=sys.stderr, flush=True)
+        tell(f"{name} has no effect here")
     # The engine takes half a minute to import: what can be refused without it is refused here.
     model_folder.check(
         argv.wanted(rest, config, contract.ARG_MODEL), argv.wanted(rest, config, contract.ARG_LOAD_FORMAT)

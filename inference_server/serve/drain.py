@@ -8,7 +8,6 @@ this layer takes the signal, waits, and then tells vLLM's HTTP server to end, as
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from enum import Enum, auto
 from typing import Any, Final
@@ -17,11 +16,11 @@ from attrs import define, field
 
 from inference_server import contract
 from inference_server.serve.asgi import Application, Message, Receive, Scope, Send, path_of, refused, reply
+from inference_server.serve.notice import tell
 from inference_server.serve.refusal import InputError
 
 UNAVAILABLE: Final = 503
 CLOSE: Final = (b"connection", b"close")
-logger = logging.getLogger(__name__)
 
 
 class Phase(Enum):
@@ -84,7 +83,7 @@ class Drain:
         """Takes the signals over from vLLM, which has set its handlers just before."""
         server = getattr(scope["app"].state, "server", None)
         if server is None:
-            logger.error("this vLLM does not tell its HTTP server: requests in flight are cut when it ends")
+            tell("this vLLM does not tell its HTTP server: requests in flight are cut when it ends")
             return
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,7 +97,7 @@ class Drain:
             return
         self.phase = Phase.LEAVING
         leave_s = self.leave_s if number == signal.SIGTERM else 0
-        logger.warning("ending: not ready from now on, %d requests in flight", len(self._running))
+        tell(f"ending: not ready from now on, {len(self._running)} requests in flight")
         self._ending = asyncio.get_running_loop().create_task(self._end(server, leave_s))
 
     async def _end(self, server: Any, leave_s: float) -> None:
@@ -111,7 +110,7 @@ class Drain:
     def _finish(self, server: Any) -> None:
         self.phase = Phase.CLOSING
         if self._running:
-            logger.error("ending: %d requests are cut", len(self._running))
+            tell(f"ending: {len(self._running)} requests are cut")
         for task in list(self._running):
             task.cancel()
         server.should_exit = True

@@ -7,7 +7,6 @@ to come back. What is kept is a number: 10,000 requests at a time cost 10,000 sh
 from __future__ import annotations
 
 import asyncio
-import logging
 from math import ceil
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from attrs import define, field, frozen
 from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
 from inference_server.serve.asgi import Answer, Application, Receive, Scope, Send, encode, path_of, reply
+from inference_server.serve.notice import tell
 
 TOO_MANY: Final = 429
 # Upstream's prefixes (its rate_limit.py), and vLLM's other paths that lead to the same engine.
@@ -40,7 +40,6 @@ RETRY_LEAST_S, RETRY_MOST_S = 1, 60
 INTERVAL_WEIGHT: Final = 0.1
 
 REJECTED: Final = Counter("kaito_ratelimit_rejected_total", "Requests answered with 429 because the queue was full.")
-logger = logging.getLogger(__name__)
 
 
 @define
@@ -64,7 +63,7 @@ class WaitingRequests:
         values = [one.value for metric in metrics for one in metric.samples if one.name == WAITING_METRIC]
         if not values and not self._missed:
             self._missed = True
-            logger.error("the metric %s is missing: the queue is judged by requests in flight alone", WAITING_METRIC)
+            tell(f"the metric {WAITING_METRIC} is missing: the queue is judged by requests in flight alone")
         return int(sum(values))
 
 

@@ -127,7 +127,7 @@ async def test_near_the_end_nothing_new_is_taken(handlers: None):
     await scene.ended()
 
 
-async def test_an_answer_that_takes_for_ever_is_cut_at_the_limit(handlers: None):
+async def test_an_answer_that_takes_for_ever_is_cut_at_the_limit(handlers: None, capsys: pytest.CaptureFixture[str]):
     """The kubelet would kill it: it is ended in order, and told."""
     scene = await Scene(limit_s=0.01).started()
     running = asyncio.create_task(scene.ask())
@@ -137,6 +137,7 @@ async def test_an_answer_that_takes_for_ever_is_cut_at_the_limit(handlers: None)
     with pytest.raises(asyncio.CancelledError):
         await running
     assert scene.inner.cut == 1
+    assert "1 requests are cut" in capsys.readouterr().err
 
 
 async def test_two_signals_at_once_end_it_at_once(handlers: None):
@@ -155,7 +156,7 @@ async def test_a_person_does_not_wait_for_routers(handlers: None):
     await scene.ended()
 
 
-async def test_without_vllms_server_the_signals_stay_vllms(caplog: pytest.LogCaptureFixture):
+async def test_without_vllms_server_the_signals_stay_vllms(capsys: pytest.CaptureFixture[str]):
     """Another version that hides its server ends as it likes; the log says what that means."""
     layer = Drain(Answering())
 
@@ -164,4 +165,4 @@ async def test_without_vllms_server_the_signals_stay_vllms(caplog: pytest.LogCap
 
     await layer({"type": "lifespan", "app": SimpleNamespace(state=SimpleNamespace())}, None, send)
     assert not asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
-    assert "cut when it ends" in caplog.text
+    assert "cut when it ends" in capsys.readouterr().err

@@ -1,0 +1,13 @@
+"""A line in the pod's log from this server itself, beside vLLM's: vLLM configures Python's logging for itself alone."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+PREFIX: Final = "inference_server: "
+
+
+def tell(text: str) -> None:
+    """Writes the line to stderr at once."""
+    print(f"{PREFIX}{text}", file=sys.stderr, flush=True)
