@@ -9,7 +9,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY, Gauge
 
-from inference_server.serve import queue_guard
+from inference_server.serve import chat, queue_guard
 from inference_server.serve.argv import MIDDLEWARE
 
 # Ten times what it is. One request costs vLLM's own server milliseconds of CPU, of which one percent is the bound.
@@ -61,3 +61,35 @@ async def test_a_request_passes_in_microseconds():
         for metric in made:
             REGISTRY.unregister(metric)
     assert cost_s < MOST_S
+
+
+async def test_a_full_queue_is_told_through_chat_too():
+    """What /chat asks below it is guarded: its caller gets the 429 and the time to come back as they are."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("the engine was asked")
+
+    guarded = queue_guard.QueueGuard(app, pending=1000)
+    route = chat.ChatRoute(guarded)
+    body = [{"type": "http.request", "body": b'{"prompt": "q"}', "more_body": False}]
+    config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_seqs=8))
+    args = SimpleNamespace(data_parallel_size=1, api_server_count=None)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/chat",
+        "headers": [(b"content-type", b"application/json")],
+        "app": SimpleNamespace(state=SimpleNamespace(vllm_config=config, args=args)),
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return body.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await route(scope, receive, send)
+    assert sent[0]["status"] == 429
+    assert b"retry-after" in dict(sent[0]["headers"])
+    assert b"rate_limit_exceeded" in sent[1]["body"]
