@@ -20,9 +20,11 @@ import yaml
 
 from inference_server import contract
 from inference_server.serve.administration import is_closed
+from kaito_controller.catalog.loader import load
 from kaito_controller.testing import serving
 from kaito_controller.testing.eventually import eventually
 from kaito_controller.testing.serving import START_LIMIT_S, Server
+from kaito_controller.workloads.probes import probes
 
 LESSONS = yaml.safe_load((serving.ROOT / "hack/model/lessons.yaml").read_text())["lessons"]
 # Few slots, so that a queue forms soon.
@@ -247,8 +249,9 @@ async def test_ten_thousand_requests_at_once(server: Server):
     assert all(b"\r\nretry-after: " in answer.lower() for answer in refused)
     assert b'"code": "rate_limit_exceeded"' in refused[0]
     assert server.metric("kaito_ratelimit_rejected_total") == len(refused)
-    # The kubelet's liveness probe waits ten seconds.
-    assert max(taken) < 10, taken
+    # The kubelet ends a server that fails to answer within ten seconds six times in a row: this one by far does not.
+    liveness = probes(load().presets[0])["livenessProbe"]
+    assert sum(one > liveness["timeoutSeconds"] for one in taken) < liveness["failureThreshold"] / 2, taken
     assert api.memory_info().rss - before < 400 * 2**20
     assert server.chat(LESSONS[0]["ask"][0]) == {"Result": LESSONS[0]["answer"]}
 
