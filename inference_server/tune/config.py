@@ -114,7 +114,7 @@ def _sections(text: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 # What a key asks for that is refused otherwise, and asks for nothing.
-_NOTHING: Final = (None, False, "", "none", "no", ["none"], [], {})
+_NOTHING: Final[tuple[Any, ...]] = (None, False, "", "none", "no", ["none"], [], {})
 
 
 def _section(section: str, raw: Mapping[Any, Any], known: Known, notes: list[str]) -> dict[str, Any]:
@@ -240,7 +240,7 @@ _AT_LEAST_ONE: Final = (
     "max_length",
 )
 _AT_MOST: Final = {"dataloader_num_workers": 32, "dataset_num_proc": 64}
-_ABOVE_NOTHING: Final = ("num_train_epochs", "learning_rate", "save_steps", "logging_steps")
+_ABOVE_NOTHING: Final[tuple[Any, ...]] = ("num_train_epochs", "learning_rate", "save_steps", "logging_steps")
 
 
 def _check_training(found: Mapping[str, Any]) -> None:

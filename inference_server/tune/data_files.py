@@ -34,7 +34,8 @@ class DataFile:
         """Its rows; columns that nobody `wanted` may be left out."""
         if self.kind == "parquet":
             return parquet_rows.read(self.path, self.name, wanted)
-        return (csv_rows if self.kind == "csv" else json_rows).read(self.path, self.name)
+        read = csv_rows.read if self.kind == "csv" else json_rows.read
+        return read(self.path, self.name)
 
 
 def refusal(field: str, rule: str, found: str, remedy: str = "") -> InputError:

@@ -138,6 +138,8 @@ def _environment(rank: int, count: int, port: int, work: Path) -> Mapping[str, s
         "HF_HOME": str(work / "home"),
         "HF_DATASETS_CACHE": str(work / "datasets"),
         "TOKENIZERS_PARALLELISM": "false",
+        # Threads that wait spin by default, and then keep the CPU from whoever else is on the node.
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
         "PYTORCH_CUDA_ALLOC_CONF": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"),
     }
     if count == 1:

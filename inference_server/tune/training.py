@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +32,9 @@ from inference_server.tune.stopping import Stopping
 _TEMPLATE_MAX_BYTES: Final = 256 * 1024
 _DEFAULT_MAX_LENGTH: Final = 1024
 """trl's own default, tokens of one example."""
+
+_PATIENCE: Final = {"timeout": dt.timedelta(days=1)}
+"""How long processes wait for one another: the first alone reads all data, and a dead one is the supervisor's to notice."""
 
 _DEFAULTS: Final = {
     "logging_first_step": True,
@@ -62,7 +67,7 @@ class Training:
     def __attrs_post_init__(self) -> None:
         """Meets the other processes."""
         on_cpu = bool(self.config.training.get("use_cpu")) or not torch.cuda.is_available()
-        self.processes = accelerate.PartialState(cpu=on_cpu)
+        self.processes = accelerate.PartialState(cpu=on_cpu, **(_PATIENCE if "RANK" in os.environ else {}))
         transformers.logging.set_verbosity_warning()
         transformers.logging.disable_progress_bar()
         datasets.disable_progress_bars()
@@ -231,7 +236,7 @@ class Training:
         return data.train_test_split(train_size=options.train_share, shuffle=False)
 
     def _settings(self) -> Any:
-        given = dict(self.config.training)
+        given = {name: value for name, value in self.config.training.items() if name != "use_cpu"}
         if self.config.dataset.train_share < 1:
             given.setdefault("eval_strategy", "epoch")
         longest = getattr(
@@ -255,6 +260,7 @@ class Training:
                 **{**_DEFAULTS, **given},
                 output_dir=str(self._checkpoints),
                 report_to="none",
+                use_cpu=self._on_cpu,
                 disable_tqdm=True,
                 dataloader_pin_memory=not self._on_cpu,
                 logging_nan_inf_filter=False,
