@@ -104,10 +104,23 @@ class Supervisor:
                 continue
             worker.process.wait()
             worker.thread.join(_LAST_WORDS_S)
-            ending = _ending(worker)
+            ending = self._ending(worker)
             if ending.code != contract.EXIT_OK:
                 return ending
-        return _ending(self._workers[0])
+        return self._ending(self._workers[0])
+
+    def _ending(self, worker: _Worker) -> Ending:
+        code = worker.process.returncode
+        if worker.listener.ended is not None and worker.listener.ended[0] == code:
+            return Ending(*worker.listener.ended)
+        if self.stop_signal is not None and code == -signal.SIGTERM:
+            # So early that the process could not yet say it itself.
+            return Ending(contract.EXIT_STOPPED, "stopped by a signal before a step was done")
+        if code < 0:
+            name = signal.Signals(-code).name
+            why = ", most often because the container's memory was used up" if -code == signal.SIGKILL else ""
+            return Ending(contract.EXIT_ENGINE, f"the training process was ended by {name}{why}")
+        return Ending(contract.EXIT_ENGINE, f"the training process left with {code}; its own lines above say why")
 
     def _kill(self) -> None:
         # The others wait for the one that failed in a collective operation, deaf to anything gentler.
@@ -153,17 +166,6 @@ def _environment(rank: int, count: int, port: int, work: Path) -> Mapping[str, s
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-
-
-def _ending(worker: _Worker) -> Ending:
-    code = worker.process.returncode
-    if worker.listener.ended is not None and worker.listener.ended[0] == code:
-        return Ending(*worker.listener.ended)
-    if code < 0:
-        name = signal.Signals(-code).name
-        why = ", most often because the container's memory was used up" if -code == signal.SIGKILL else ""
-        return Ending(contract.EXIT_ENGINE, f"the training process was ended by {name}{why}")
-    return Ending(contract.EXIT_ENGINE, f"the training process left with {code}; its own lines above say why")
 
 
 def _free_port() -> int:

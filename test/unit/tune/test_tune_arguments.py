@@ -10,11 +10,12 @@ from inference_server.tune import arguments
 
 
 def test_all_that_the_operator_writes_is_understood():
-    found = arguments.parse(
+    words = (
         "run --method qlora --model org/base --model-name base --revision abc --data-url https://a/x"
         " --data-url https://b/y --data-image r/i:1 --output /mnt/out --output-image r/o:1 --push-secret p"
-        " --pull-secret q --allow-private-urls 10.0.0.0/8 --config-file /mnt/config/training_config.yaml".split()
+        " --pull-secret q --allow-private-urls 10.0.0.0/8 --config-file /mnt/config/training_config.yaml"
     )
+    found = arguments.parse(words.split())
     assert found.data_urls == ("https://a/x", "https://b/y")
     assert found.push_secrets == (Path("/mnt/secrets/p"),)
     assert found.model_folder == Path("/workspace/weights/org--base")
