@@ -16,7 +16,7 @@ from inference_server.tune import adapter
 from inference_server.tune.arguments import Arguments
 
 # Between whole pushes; each request of one is tried again by the client itself.
-_WAITS_S: Final = (15.0, 60.0)
+WAITS_S: Final = (15.0, 60.0)
 
 
 def check(arguments: Arguments) -> None:
@@ -31,7 +31,7 @@ def check(arguments: Arguments) -> None:
 def push(arguments: Arguments, clock: Clock | None = None) -> str:
     """Pushes, again where that may help, and returns `registry/repository:tag@sha256:…`. Raises InputError."""
     clock = clock or SystemClock()
-    for wait_s in (*_WAITS_S, None):
+    for wait_s in (*WAITS_S, None):
         try:
             return f"{arguments.output_image}@{_push(arguments, clock)}"
         except FetchError as error:

@@ -34,7 +34,7 @@ _DEFAULT_MAX_LENGTH: Final = 1024
 """trl's own default, tokens of one example."""
 
 _PATIENCE: Final = {"timeout": dt.timedelta(days=1)}
-"""How long processes wait for one another: the first alone reads all data, and a dead one is the supervisor's to notice."""
+"""How long processes wait for one another: the first alone reads all data, and the supervisor notices a dead one."""
 
 _DEFAULTS: Final = {
     "logging_first_step": True,
