@@ -56,6 +56,8 @@ def _told(progress: Progress, work: Callable[[], Ending]) -> Ending:
         ending = work()
     except InputError as refusal:
         ending = Ending(refusal.exit_code, str(refusal))
+    except OSError as error:
+        ending = Ending(contract.EXIT_OUTPUT, f"the disk: {error}")
     state = State.SUCCEEDED if ending.code == contract.EXIT_OK else State.FAILED
     progress.tell(state=state, message=ending.cause, eta_s=None)
     return ending

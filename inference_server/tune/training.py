@@ -217,7 +217,25 @@ class Training:
                 "training_config", "values that fit together", " ".join(str(error).split())[:600], ""
             ) from error
         trainer.remove_callback(PrinterCallback)
+        if not settings.packing:
+            self._tell_left_out(len(data["train"]), len(trainer.train_dataset), settings.max_length)
         return trainer
+
+    def _tell_left_out(self, rows: int, kept: int, max_length: int | None) -> None:
+        """Rows of which the prompt alone fills the length have nothing left to learn, and trl leaves them out."""
+        if kept == 0:
+            raise InputError(
+                field="data",
+                rule=f"rows with something to learn in their first {max_length} tokens",
+                found=f"none of {rows}: the prompts alone are longer",
+                remedy="raise TrainingArguments.max_length",
+                exit_code=contract.EXIT_DATA,
+            )
+        if kept < rows and self.is_first:
+            left_out = (
+                f"{rows - kept} of {rows} rows are left out: their prompts fill the {max_length} tokens of max_length"
+            )
+            print(f"inference_server: {left_out}", flush=True)
 
     def _split(self) -> Any:
         options = self.config.dataset
@@ -235,29 +253,31 @@ class Training:
             )
         return data.train_test_split(train_size=options.train_share, shuffle=False)
 
+    def _context(self) -> int | None:
+        """The most tokens that the model attends to, where its configuration says so."""
+        code = self.config.model.trust_remote_code
+        try:
+            found = transformers.AutoConfig.from_pretrained(self.model, local_files_only=True, trust_remote_code=code)
+        except (OSError, ValueError, KeyError) as error:
+            raise _unreadable(self.model, "config.json", error) from error
+        return getattr(found.get_text_config(), "max_position_embeddings", None)
+
+    def _half(self, given: dict[str, Any]) -> dict[str, bool]:
+        """The 16 bits that are computed in, unless the file says: trl would take bfloat16, which not all GPUs have."""
+        if {"bf16", "fp16"} & set(given) or self._on_cpu or self.config.model.dtype == "float32":
+            return {"bf16": False, "fp16": False}
+        brain = self.config.model.dtype != "float16" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return {"bf16": brain, "fp16": not brain}
+
     def _settings(self) -> Any:
         given = {name: value for name, value in self.config.training.items() if name != "use_cpu"}
         if self.config.dataset.train_share < 1:
             given.setdefault("eval_strategy", "epoch")
-        longest = getattr(
-            transformers.AutoConfig.from_pretrained(
-                self.model, local_files_only=True, trust_remote_code=self.config.model.trust_remote_code
-            ).get_text_config(),
-            "max_position_embeddings",
-            None,
-        )
-        wanted = given.get("max_length", _DEFAULT_MAX_LENGTH)
-        given["max_length"] = min(one for one in (wanted or longest, longest) if one) if (wanted or longest) else None
-        half = (
-            None
-            if self._on_cpu or self.config.model.dtype == "float32"
-            else torch.cuda.is_bf16_supported(including_emulation=False)
-        )
-        given.setdefault("bf16", bool(half))
-        given.setdefault("fp16", half is False)
+        limits = [one for one in (given.get("max_length", _DEFAULT_MAX_LENGTH), self._context()) if one]
+        given["max_length"] = min(limits, default=None)
         try:
             return trl.SFTConfig(
-                **{**_DEFAULTS, **given},
+                **{**_DEFAULTS, **self._half(given), **given},
                 output_dir=str(self._checkpoints),
                 report_to="none",
                 use_cpu=self._on_cpu,

@@ -241,12 +241,13 @@ def test_qlora_learns_where_bitsandbytes_runs_and_tells_how_it_does_on_rows_kept
 
 
 def test_qlora_is_refused_with_the_reason_where_bitsandbytes_does_not_run(inference_python, model, tmp_path):
-    """Not real is bitsandbytes: it fails on import, as it does without its device's libraries."""
+    """Not real is bitsandbytes: its layers fail when they are made, as they do without their device's libraries."""
     broken = tmp_path / "broken" / "bitsandbytes"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("__version__ = '0.50.2'\nfrom bitsandbytes import nn\n")
-    (broken / "nn.py").write_text("raise RuntimeError('libcusparse.so.12 cannot be opened')\n")
-    environment = {"PYTHONPATH": f"{ROOT}:{broken.parent}"}
+    layer = "def __init__(self, *_, **__): raise RuntimeError('libcusparse.so.12 cannot be opened')"
+    (broken / "nn.py").write_text(f"class Linear4bit:\n    {layer}\nclass Linear8bitLt:\n    {layer}\n")
+    environment = {"PYTHONPATH": f"{broken.parent}:{ROOT}"}
     tuning = Tuning(
         python=inference_python, folder=tmp_path / "run", model=model, method="qlora", environment=environment
     )
