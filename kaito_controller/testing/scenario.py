@@ -21,7 +21,7 @@ from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.app import wiring
 from kaito_controller.app.options import Address, Options
 from kaito_controller.kube import metadata
-from kaito_controller.kube.core import EVENTS, NODES, PODS, STATEFUL_SETS
+from kaito_controller.kube.core import EVENTS, JOBS, NODES, PODS, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.ownership import owner_reference
 from kaito_controller.kube.resource import Resource
@@ -124,6 +124,15 @@ class Stage:
         except AssertionError as error:
             raise AssertionError(f"{error}; it shows {(await self.workspace(name)).get('status')}") from None
 
+    async def shows_message(self, name: str, kind: str, words: str) -> Object:
+        """Wait until the message of a condition of a Workspace holds these words, and return the Workspace."""
+
+        async def probe() -> Object | None:
+            found = await self.workspace(name)
+            return found if words in message_of(found, kind) else None
+
+        return await until(f"{name} says {words!r} of {kind}", probe)
+
     async def node_claims(self, name: str, number: int = 1) -> list[Object]:
         """Wait until a Workspace has exactly so many NodeClaims that are not going, and return them by name."""
         mine = f"{keys.WORKSPACE_NAME}={name},{keys.WORKSPACE_NAMESPACE}={self.namespace}"
@@ -205,9 +214,47 @@ class Stage:
             PODS, f"{name}-0", self.namespace, {"status": dict(status)}, subresource="status"
         )
 
-    async def end_pod(self, name: str) -> None:
-        """Play a kubelet: the pod of a Workspace has ended and is gone."""
-        path = PODS.path(self.namespace, f"{name}-0")
+    async def job(self, name: str, *, other_than: str = "") -> Object:
+        """Wait for the Job of a Workspace, or for another one than that of a UID."""
+
+        async def probe() -> Object | None:
+            found = await self.find(JOBS, name, self.namespace)
+            return found if found is not None and metadata.uid(found) != other_than else None
+
+        return await until(f"Job {name} exists", probe)
+
+    async def job_pod(self, name: str, attempt: int, *, node_name: str, status: Mapping[str, Any]) -> Object:
+        """Play the Job controller and a kubelet: a pod of the Job, in some state; an attempt that is there changes."""
+        found = await self.job(name)
+        template, pod_name = found["spec"]["template"], f"{name}-{attempt}"
+        if await self.find(PODS, pod_name, self.namespace) is None:
+            head = {
+                "name": pod_name,
+                "namespace": self.namespace,
+                "labels": template["metadata"]["labels"],
+                "ownerReferences": [owner_reference(JOBS, found)],
+            }
+            spec = {**template["spec"], "nodeName": node_name}
+            await self.client.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": head, "spec": spec})
+        patch = {"status": dict(status)}
+        return await self.client.merge_patch(PODS, pod_name, self.namespace, patch, subresource="status")
+
+    async def finish_job(self, name: str, outcome: str, *, reason: str = "", message: str = "") -> None:
+        """Play the Job controller: the Job is Complete or Failed."""
+        moment = "2026-11-22T12:00:00Z"
+        before = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[outcome]
+        said = {"reason": reason or outcome, "message": message}
+        done = outcome == "Complete"
+        status = {
+            "startTime": moment,
+            **({"completionTime": moment, "succeeded": 1} if done else {"failed": 1}),
+            "conditions": [{**condition(kind), **said, "lastProbeTime": moment} for kind in (before, outcome)],
+        }
+        await self.client.merge_patch(JOBS, name, self.namespace, {"status": status}, subresource="status")
+
+    async def end_pod(self, name: str, number: int = 0) -> None:
+        """Play a kubelet: a pod of a Workspace has ended and is gone."""
+        path = PODS.path(self.namespace, f"{name}-{number}")
         await self.client.transport.request("DELETE", path, body={"gracePeriodSeconds": 0})
 
     async def remove(self, resource: Resource, name: str, namespace: str | None = None) -> None:

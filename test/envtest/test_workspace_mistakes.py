@@ -99,22 +99,6 @@ async def test_a_workspace_that_nests_too_deep_to_be_read_stops_no_other(apiserv
         apiserver.kubectl("delete", "--raw", WORKSPACES.path(namespace, "deep"))
 
 
-async def test_tuning_is_accepted_and_told_to_come_later(hands, running):
-    """Given a tuning Workspace, then it is accepted, and two conditions say that it does nothing yet."""
-    tuning = {
-        "preset": {"name": "phi-4"},
-        "method": "lora",
-        "input": {"urls": ["https://example.com/a.parquet"]},
-        "output": {"image": "example.com/out:1", "imagePushSecret": "push"},
-    }
-    body = {"inference": None, "tuning": tuning}
-    await hands.given_workspace("tunes", **body)
-    told = await hands.shows("tunes", "JobStarted", "False", "FieldsNotImplemented")
-    assert condition_of(told, "SpecHonored") == ("False", "FieldsNotImplemented")
-    await hands.node_claims("tunes", 0)
-    await remove(hands, "tunes")
-
-
 async def test_fields_without_effect_are_listed(hands, running):
     """Given fields that nothing acts on yet, then SpecHonored lists them and the rest goes on."""
     inference = {
