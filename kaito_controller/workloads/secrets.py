@@ -9,8 +9,8 @@ from inference_server import contract
 from kaito_controller.kube.metadata import Object
 
 
-def secret_volumes(names: Iterable[str]) -> tuple[list[dict[str, Any]], list[Object]]:
-    """Volumes and mounts of Secrets, in the order given, each once.
+def secret_volumes(prefix: str, names: Iterable[str]) -> tuple[list[dict[str, Any]], list[Object]]:
+    """Volumes, named `prefix` and a number, and mounts of Secrets, in the order given, each once.
 
     Only the keys that registries are opened with are shown. All is optional: a kubelet waits for a missing Secret
     without a word, while the process that looks for it says which one is missing.
@@ -20,7 +20,7 @@ def secret_volumes(names: Iterable[str]) -> tuple[list[dict[str, Any]], list[Obj
     keys = (contract.SECRET_DOCKER_CONFIG, contract.SECRET_CERTIFICATE)
     for index, name in enumerate(dict.fromkeys(name for name in names if name)):
         shown = [{"key": key, "path": key} for key in keys]
-        volumes.append({"name": f"secret-{index}", "secret": {"secretName": name, "items": shown, "optional": True}})
+        volumes.append({"name": f"{prefix}-{index}", "secret": {"secretName": name, "items": shown, "optional": True}})
         folder = f"{contract.SECRETS_DIRECTORY}/{name}"
-        mounts.append({"name": f"secret-{index}", "mountPath": folder, "readOnly": True})
+        mounts.append({"name": f"{prefix}-{index}", "mountPath": folder, "readOnly": True})
     return volumes, mounts

@@ -85,11 +85,14 @@ def _pod(pod: TuningPod) -> Object:
     runtime, storage = pod.runtime, _storage(pod)
     gpus = {pod.size.resource: str(pod.size.gpus)}
     ports = [{"name": contract.PORT_NAME, "containerPort": contract.TUNE_PORT, "protocol": "TCP"}]
-    # One request serves both: containers that run one after the other share what the pod asks for.
-    fetch = _container(pod, contract.TUNE_FETCH_CONTAINER, fetch_arguments(pod), storage, {})
-    tune = _container(pod, contract.TUNE_CONTAINER, run_arguments(pod), storage, gpus)
-    # Only what fetches speaks to the hub.
+    fetch = _container(pod, contract.TUNE_FETCH_CONTAINER, fetch_arguments(pod), storage.mounts)
+    tune = _container(pod, contract.TUNE_CONTAINER, run_arguments(pod), storage.mounts, gpus)
+    # Each sees the Secrets that it uses: what fetches speaks to the hub and to registries, what trains pushes.
     fetch["env"] = sorted([*fetch["env"], *_token(pod)], key=lambda variable: str(variable["name"]))
+    pull, pull_mounts = secret_volumes("pull-secret", pod.spec.input.image_pull_secrets)
+    push, push_mounts = secret_volumes("push-secret", [pod.spec.output.image_push_secret])
+    fetch["volumeMounts"] += pull_mounts
+    tune["volumeMounts"] += push_mounts
     made: Object = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -97,7 +100,7 @@ def _pod(pod: TuningPod) -> Object:
         "terminationGracePeriodSeconds": TERMINATION_SECONDS,
         "securityContext": fill(runtime.pod_security_context, pod.parameters),
         "tolerations": tolerations(),
-        "volumes": storage.volumes,
+        "volumes": [*storage.volumes, *pull, *push],
         "initContainers": [fetch],
         "containers": [{**tune, "ports": ports}],
     }
@@ -108,9 +111,9 @@ def _pod(pod: TuningPod) -> Object:
 
 
 def _container(
-    pod: TuningPod, name: str, arguments: list[str], storage: PodVolumes, gpus: Mapping[str, str]
+    pod: TuningPod, name: str, arguments: list[str], mounts: list[dict[str, Any]], gpus: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    asked: Mapping[str, Any] = pod.container.resources
+    asked, gpus = pod.container.resources, gpus or {}
     resources = {kind: {**asked.get(kind, {}), **gpus} for kind in ("requests", "limits") if asked.get(kind) or gpus}
     made = {
         "name": name,
@@ -119,7 +122,7 @@ def _container(
         "command": fill(pod.container.command, pod.parameters),
         "args": arguments,
         "env": _environment(pod),
-        "volumeMounts": storage.mounts,
+        "volumeMounts": list(mounts),
         "securityContext": fill(pod.runtime.security_context, pod.parameters),
         # What it said last, should it die without writing why.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -196,14 +199,12 @@ def _token(pod: TuningPod) -> list[dict[str, Any]]:
 
 
 def _storage(pod: TuningPod) -> PodVolumes:
-    """Shared memory, data, results, configuration and Secrets, then what the runtime asks for."""
+    """Shared memory, data, results and configuration, then what the runtime asks for."""
     source, target = pod.spec.input, pod.spec.output
-    secrets, secret_mounts = secret_volumes([*source.image_pull_secrets, target.image_push_secret])
     volumes: list[dict[str, Any]] = [
         {"name": "dshm", "emptyDir": {"medium": "Memory"}},
-        {"name": _DATA_VOLUME, **(source.volume_source or {"emptyDir": {}})},
-        {"name": _RESULTS_VOLUME, **(target.volume_source or {"emptyDir": {}})},
-        *secrets,
+        {**(source.volume_source or {"emptyDir": {}}), "name": _DATA_VOLUME},
+        {**(target.volume_source or {"emptyDir": {}}), "name": _RESULTS_VOLUME},
     ]
     data: dict[str, Any] = {"name": _DATA_VOLUME, "mountPath": contract.DATA_DIRECTORY}
     if source.volume_source is not None:
@@ -212,7 +213,6 @@ def _storage(pod: TuningPod) -> PodVolumes:
         {"name": "dshm", "mountPath": contract.SHARED_MEMORY_DIRECTORY},
         data,
         {"name": _RESULTS_VOLUME, "mountPath": contract.RESULTS_DIRECTORY},
-        *secret_mounts,
     ]
     if pod.spec.config:
         volumes.append({"name": "config-volume", "configMap": {"name": pod.spec.config}})

@@ -12,10 +12,15 @@ from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.architecture import Mixer
 from kaito_controller.catalog.loader import load
 from kaito_controller.catalog.model import Preset
+from kaito_controller.controllers.workspace.plan import Settings
+from kaito_controller.controllers.workspace.planning import plan_workspace
+from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.tuning import TuningPlan
 from kaito_controller.kube import serde
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.disk import disk_bytes
 from kaito_controller.sizing.inference import InferencePlan, plan_inference
+from kaito_controller.testing.builders import tuning_workspace
 from kaito_controller.testing.strict_models import problems
 from kaito_controller.workloads.inference import stateful_set
 from kaito_controller.workloads.node_claim import node_claim, node_labels
@@ -24,6 +29,8 @@ from kaito_controller.workloads.service import headless_service, service
 
 CATALOG = load()
 DATA = Path(__file__).parent / "data"
+UID = "5a3b7c1e-0000-4000-8000-000000000001"
+SELECTOR = {"apps": "golden"}
 HOST_PARAMETERS = {
     "interpreter": "/opt/python",
     "environment": "/var/cache/kaito/inference",
@@ -45,8 +52,33 @@ CASES = [
     ("llama-3.3-70b-instruct", "Standard_ND96isr_H100_v5"),
     *((preset.name, "Standard_NC6s_v3") for preset in CATALOG.presets if preset.weights_folder is not None),
 ]
+TUNINGS = {
+    "tuning-lora": ("phi-4-mini-instruct", "Standard_NC96ads_A100_v4", {"method": "lora"}),
+    "tuning-qlora": (
+        "llama-3.3-70b-instruct",
+        "Standard_NC24ads_A100_v4",
+        {
+            "preset": {"name": "llama-3.3-70b-instruct", "presetOptions": {"modelAccessSecret": "hub"}},
+            "method": "qlora",
+            "config": "mine",
+            "input": {"image": "registry.example.com/data:1", "imagePullSecrets": ["pull"]},
+            "output": {"volumeSource": {"persistentVolumeClaim": {"claimName": "adapters"}}},
+        },
+    ),
+    "tuning-cpu": (
+        "tiny-phi3",
+        "Standard_NC6s_v3",
+        {"method": "lora", "input": {"volumeSource": {"persistentVolumeClaim": {"claimName": "data"}}}},
+    ),
+}
+TRAINING_CONFIG = {
+    "data": {
+        "training_config.yaml": "training_config: {QuantizationConfig: {load_in_4bit: true}, "
+        "TrainingArguments: {per_device_train_batch_size: 1}}"
+    }
+}
 RUNTIMES = {"v100-16gb": "vllm-cuda-v100"}
-MODELS = {"StatefulSet": "V1StatefulSet", "Service": "V1Service"}
+MODELS = {"StatefulSet": "V1StatefulSet", "Service": "V1Service", "Job": "V1Job"}
 
 
 def workspace(preset: Preset, instance_type: str) -> Workspace:
@@ -55,8 +87,8 @@ def workspace(preset: Preset, instance_type: str) -> Workspace:
         {
             "apiVersion": "kaito.sh/v1beta1",
             "kind": "Workspace",
-            "metadata": {"name": "golden", "namespace": "default", "uid": "5a3b7c1e-0000-4000-8000-000000000001"},
-            "resource": {"instanceType": instance_type, "labelSelector": {"matchLabels": {"apps": "golden"}}},
+            "metadata": {"name": "golden", "namespace": "default", "uid": UID},
+            "resource": {"instanceType": instance_type, "labelSelector": {"matchLabels": SELECTOR}},
             "inference": {"preset": {"name": preset.name}},
         },
     )
@@ -77,6 +109,21 @@ def manifests(preset: Preset, instance_type: str) -> list[Object]:
         headless_service(made),
         stateful_set(made, preset, plan, runtime, parameters=parameters, node_pins=node_labels(made), revision="1"),
     ]
+
+
+def tuning_manifests(name: str) -> list[Object]:
+    """The NodeClaim and the Job of a Workspace that tunes."""
+    preset, instance_type, tuning = TUNINGS[name]
+    runtime = CATALOG.runtime("vllm-cpu-host" if name == "tuning-cpu" else "vllm-cuda")
+    parameters = resolve_parameters(runtime, HOST_PARAMETERS if name == "tuning-cpu" else {})
+    raw = tuning_workspace(
+        "golden", namespace="default", preset=preset, instance_type=instance_type, tuning=tuning, match_labels=SELECTOR
+    )
+    raw["metadata"]["uid"] = UID
+    snapshot = Snapshot(raw=raw, workspace=serde.structure(Workspace, raw), config=TRAINING_CONFIG)
+    plan = plan_workspace(snapshot, CATALOG, Settings(runtime=runtime, runtime_parameters=parameters))
+    assert isinstance(plan, TuningPlan), plan
+    return [plan.claim(0), plan.job]
 
 
 def text_of(objects: list[Object]) -> str:
@@ -112,8 +159,21 @@ def test_manifests_are_what_kubernetes_takes(preset: str, instance_type: str):
             assert problems(MODELS[made["kind"]], made) == []
 
 
+@pytest.mark.parametrize("name", TUNINGS)
+def test_tuning_manifests_are_as_reviewed(name: str, regen: bool):
+    """The same of the Jobs: data from the web, an image and a volume; the adapter into an image and a volume."""
+    path = DATA / f"{name}.yaml"
+    made = tuning_manifests(name)
+    if regen:
+        path.write_text(text_of(made))
+
+    assert text_of(made) == path.read_text()
+    assert problems("V1Job", made[1]) == []
+
+
 def test_no_golden_file_is_left_behind():
     """A preset that is gone takes its golden file with it."""
     expected = {f"{preset}.{instance_type}.yaml" for preset, instance_type in CASES}
+    expected |= {f"{name}.yaml" for name in TUNINGS}
 
     assert {path.name for path in DATA.iterdir()} == expected

@@ -100,7 +100,8 @@ def _of_container(pod: Object) -> str:
             return f"container {name} was killed for memory of the node; give it a larger instance type"
         code = end.get("exitCode")
         meaning = _MEANINGS.get(code or 0, "see its log")
-        words = str(end.get("message") or "").strip()
+        # The last line says why, also where the kubelet gives the end of a log instead.
+        words = next(iter(str(end.get("message") or "").strip().splitlines()[-1:]), "").strip()
         return f"container {name} ended with exit code {code}: {meaning}" + (f"; it said: {words}" if words else "")
     return ""
 
