@@ -37,8 +37,7 @@ class WorkspaceFile:
     @property
     def model(self) -> str:
         """The preset's name, or the model's id."""
-        wanted = self.workspace.inference.preset if self.workspace.inference is not None else None
-        return wanted.name if wanted is not None else ""
+        return self.workspace.preset.name if self.workspace.preset is not None else ""
 
 
 def read_workspace(name: str) -> WorkspaceFile:
@@ -51,6 +50,11 @@ def read_workspace(name: str) -> WorkspaceFile:
     raw = _workspace_among(documents, name)
     snapshot = _snapshot(raw, documents)
     workspace = _allowed(examine(snapshot, provisions=True))
+    if workspace.tuning is not None:
+        raise BadInputError(
+            f"{name}: holds a Workspace that tunes, and plan explains how a model is served: apply it, and read its "
+            "status.plan, or give one with inference."
+        )
     config = _allowed(read_config(workspace, snapshot.config))
     return WorkspaceFile(workspace=workspace, flags=config.flags)
 
@@ -94,8 +98,7 @@ def _snapshot(raw: Object, documents: Iterable[Object]) -> Snapshot:
         workspace = serde.structure(Workspace, raw)
     except serde.SerdeError as error:
         return Snapshot(raw=raw, workspace=None, malformed=str(error))
-    name = workspace.inference.config if workspace.inference is not None else ""
-    maps = (one for one in documents if one.get("kind") == "ConfigMap" and _name(one) == name)
+    maps = (one for one in documents if one.get("kind") == "ConfigMap" and _name(one) == workspace.config)
     return Snapshot(raw=raw, workspace=workspace, config=_of_texts(next(maps, None)))
 
 

@@ -46,6 +46,17 @@ STATUS = {
         "ledger": [{"entry": "weights", "bytes": 8030527488, "formula": "all of them", "source": "config.json"}],
         "price": {"perHour": 3.67, "currency": "USD", "source": "a list", "date": "2026-11-01"},
     },
+    "tuning": {
+        "run": "0123456789abcdef",
+        "phase": "Training",
+        "step": 5,
+        "totalSteps": 100,
+        "epoch": 0.25,
+        "loss": 1.5,
+        "estimatedCompletionTime": "2026-11-22T12:01:00Z",
+        "output": "registry.example.com/adapters/hat:1@sha256:ab",
+        "lastUpdateTime": "2026-11-22T12:00:00Z",
+    },
     "workerNodes": ["n-1", "n-2"],
     "conditions": [
         {

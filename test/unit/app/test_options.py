@@ -55,6 +55,13 @@ def test_runtime_parameters_are_pairs():
     assert {"image": "a/b@sha256:c", "x": "y=z"} == found.runtime_parameters
 
 
+def test_private_networks_are_given_one_by_one():
+    """Each in its own spelling, each once."""
+    networks = ("10.0.0.0/8", "fd00::/8", "10.0.0.0/8")
+    found = parse([f"--allow-private-urls={network}" for network in networks])
+    assert ("10.0.0.0/8", "fd00::/8") == found.private_urls
+
+
 def test_an_address_can_be_turned_off():
     """0 means no server, as in controller-runtime."""
     assert not parse(["--metrics-bind-address", "0"]).metrics.enabled
@@ -101,6 +108,8 @@ def test_the_gate_of_upstream_is_the_byo_provisioner():
         (["--metrics-cert-path", "/certs"], "add --metrics-secure"),
         (["--kube-client-qps", "-1"], "must not be below 0"),
         (["--kube-client-qps", "fast"], "invalid float value"),
+        (["--allow-private-urls", "10.0.0.1/8"], "wants a network such as 10.0.0.0/8, found '10.0.0.1/8'"),
+        (["--allow-private-urls", "lan"], "--allow-private-urls: wants a network"),
         (["--default-node-image-family", "debian"], "choose from ubuntu, azurelinux"),
         (["--log-format", "jsn"], "did you mean 'json'?"),
         (["--leader-election"], "unrecognized arguments"),

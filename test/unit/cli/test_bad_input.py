@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kaito_controller.cli.kubectl_plugin import main
+from kaito_controller.testing.builders import manifest
 from kaito_controller.testing.loopback import listening
 from kaito_controller.testing.sources.checkpoints import LLAMA, tiny_model, write
 from kaito_controller.testing.sources.hub import FakeHub
@@ -226,6 +227,14 @@ def test_a_workspace_that_cannot_work_is_told(capsys, tmp_path: Path, old: str, 
     )
     assert 1 == main(["plan", "-f", str(path)])
     assert told in said(capsys)
+
+
+def test_a_workspace_that_tunes_is_told(capsys, tmp_path: Path):
+    """Its plan is that of the operator."""
+    path = tmp_path / "workspace.yaml"
+    path.write_text(json.dumps(manifest("tunes", "default", tuning={})))
+    assert 1 == main(["plan", "-f", str(path)])
+    assert "holds a Workspace that tunes" in said(capsys)
 
 
 NUMBER = st.one_of(
