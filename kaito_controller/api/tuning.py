@@ -25,7 +25,8 @@ class TuningStatus:
         default="", metadata=schema("When the last step is done, by the pace so far, RFC 3339.", max_length=64)
     )
     output: str = field(
-        default="", metadata=schema("The image that the adapter was pushed as, with its digest.", max_length=1024)
+        default="",
+        metadata=schema("The image that the adapter was pushed as, with its digest, or the folder.", max_length=1024),
     )
     last_update_time: str = field(
         default="", metadata=schema("When these figures were written, RFC 3339.", max_length=64)

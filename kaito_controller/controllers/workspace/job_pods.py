@@ -18,12 +18,12 @@ MESSAGE_LIMIT: Final = 512
 _ENDED: Final = frozenset({"Succeeded", "Failed"})
 _MEANINGS: Final[Mapping[int, str]] = {
     contract.EXIT_USAGE: "an argument is unknown, missing or malformed",
-    contract.EXIT_DATA: "the data cannot be learnt from",
+    contract.EXIT_DATA: "the data cannot be had or learnt from",
     contract.EXIT_MODEL: "the model cannot be found, read or is not safetensors",
     contract.EXIT_UNAVAILABLE: "a hub, registry or web server did not answer",
     contract.EXIT_ENGINE: "the training could not start or died",
     contract.EXIT_OUTPUT: "the result cannot be saved or pushed",
-    contract.EXIT_CONFIG: "the config file of tuning.config is missing, not YAML or names an unknown option",
+    contract.EXIT_CONFIG: "the configuration is wrong, or does not fit the model and the GPU",
 }
 
 

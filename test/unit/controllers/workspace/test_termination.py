@@ -9,7 +9,7 @@ from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.termination import Termination
 from kaito_controller.controllers.workspace.writer import Writer
-from kaito_controller.kube.core import STATEFUL_SETS
+from kaito_controller.kube.core import JOBS, STATEFUL_SETS
 from kaito_controller.kube.ownership import owner_reference
 from kaito_controller.machinery.cache.cache import Cache
 from kaito_controller.machinery.client.client import Client
@@ -44,7 +44,13 @@ async def take_down(clock, **found):
     return [call.method for call in transport.calls], done.why
 
 
+def job(uid, *owners):
+    """Return a Job of the Workspace's name with these owners."""
+    return {**workload(uid, *owners), "apiVersion": "batch/v1", "kind": "Job"}
+
+
 THEIRS = workload("theirs")
+THEIR_JOB = job("theirs")
 
 
 @pytest.mark.parametrize(
@@ -54,6 +60,7 @@ THEIRS = workload("theirs")
         {"stateful_set": workload("old", {**owner_reference(WORKSPACES, LEAVING), "uid": "of-a-namesake"})},
         {"stateful_set": THEIRS, "pods": (pod(owner_reference(STATEFUL_SETS, THEIRS)),)},
         {"pods": (pod(),)},
+        {"job": THEIR_JOB, "pods": (pod(owner_reference(JOBS, THEIR_JOB)),)},
     ],
 )
 @virtual_time
@@ -78,3 +85,11 @@ async def test_the_own_workload_goes_first(clock: VirtualClock) -> None:
     assert (["DELETE"], "the StatefulSet is going") == await take_down(clock, stateful_set=own)
     left = (pod(owner_reference(STATEFUL_SETS, own)),)
     assert ([], "pods are going") == await take_down(clock, pods=left)
+
+
+@virtual_time
+async def test_the_own_job_goes_first(clock: VirtualClock) -> None:
+    """As a StatefulSet does: a node is not taken from under a pod that is writing its checkpoint."""
+    own = job("own", owner_reference(WORKSPACES, LEAVING))
+    assert (["DELETE"], "the Job is going") == await take_down(clock, job=own)
+    assert ([], "pods are going") == await take_down(clock, pods=(pod(owner_reference(JOBS, own)),))

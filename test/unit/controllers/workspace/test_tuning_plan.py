@@ -267,8 +267,8 @@ def test_a_failed_pod_is_no_failed_workspace(project, job):
 @pytest.mark.parametrize(
     ("ended", "said"),
     [
-        ([terminated("fetch", 65, words="train.jsonl:3: no JSON")], "cannot be learnt from; it said: train.jsonl:3"),
-        ([terminated("tune", 78)], "the config file of tuning.config is missing"),
+        ([terminated("fetch", 65, words="train.jsonl:3: no JSON")], "learnt from; it said: train.jsonl:3"),
+        ([terminated("tune", 78)], "the configuration is wrong"),
         ([terminated("tune", 137, reason="OOMKilled")], "container tune was killed for memory"),
         ([terminated("tune", 1)], "ended with exit code 1: see its log"),
         ([], "BackoffLimitExceeded: too often"),
