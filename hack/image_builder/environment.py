@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 from local_cluster.problem import Problem
@@ -30,8 +32,9 @@ def install(recipe: Recipe, lock: Path, root: Path, *, cache: Path) -> None:
     wanted = root / "requirements.txt"
     wanted.write_text(without(lock.read_text(), recipe.left_out))
     uv = Path(sys.executable).parent / "uv"
-    command = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:", "--no-config",
-               f"--python={sys.executable}", "--python-version=3.11", f"--python-platform={os.uname().machine}-{_GLIBC}",
+    platform = f"{os.uname().machine}-{_GLIBC}"
+    command = [str(uv), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary=:all:",
+               "--no-config", f"--python={sys.executable}", "--python-version=3.11", f"--python-platform={platform}",
                f"--target={site}", f"--requirements={wanted}"]  # fmt: skip
     environment = {**os.environ, "UV_CACHE_DIR": str(cache)}
     done = subprocess.run(
@@ -42,8 +45,11 @@ def install(recipe: Recipe, lock: Path, root: Path, *, cache: Path) -> None:
         raise Problem(f"the environment {recipe.lock} could not be installed: {done.stderr.strip()[-800:]}")
     _forget_this_machine(site)
     for pattern in recipe.pruned:
-        for path in site.glob(pattern):
-            path.unlink()
+        found = list(site.glob(pattern))
+        if not found:
+            raise Problem(f"the recipe removes {pattern}, which nothing matches: correct it")
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     _link_interpreter(root)
 
 
@@ -51,7 +57,7 @@ def without(lock: str, names: Sequence[str]) -> str:
     """Return a lock file's text without some packages; raises `Problem` when one is not in it."""
     starts = [*(match.start() for match in _REQUIREMENT.finditer(lock)), len(lock)]
     blocks = {}
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         match = _REQUIREMENT.match(lock, start)
         assert match is not None  # noqa: S101 - it starts there
         blocks[match[1]] = lock[start:end]
@@ -78,7 +84,7 @@ def compile_ahead(system: Path, root: Path, *folders: str) -> None:
 
 
 def interpreter(system: Path) -> list[str | Path]:
-    """Return the words that run the Python of an unpacked root file system, with its own C library, from where it lies."""
+    """Return the words that run the Python of an unpacked root file system where it lies, with its own C library."""
     libraries = sorted((system / "usr" / "lib").glob("*-linux-gnu"))
     loaders = [loader for folder in libraries for loader in folder.glob("ld-linux-*.so.*")]
     if not loaders:

@@ -15,7 +15,7 @@ _SHARED = frozenset({"tmp"})
 
 def write(root: Path, target: Path) -> None:
     """Write everything under `root` to the tar file `target`."""
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20) as tar:
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         for path in _walk(root):
             entry = _entry(root, path)
             if entry.isreg():

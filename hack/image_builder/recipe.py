@@ -14,7 +14,7 @@ SITE_PACKAGES = f"{PREFIX}/lib/python3.11/site-packages"
 USER = "65532:65532"
 """The user and group that the images name and the manifests ask for: the `nonroot` of the distroless images."""
 
-_LIBC = ("libc6", "libgcc-s1", "libstdc++6")
+_LIBC = ("gcc-12-base", "libc6", "libgcc-s1", "libstdc++6")
 _PYTHON = (
     "libpython3.11-minimal",
     "libpython3.11-stdlib",
@@ -48,8 +48,8 @@ class Recipe:
     `debian` are the packages of the root file system, with all they need: nothing is added for dependencies, a test
     looks whether every library finds those it is linked to. Of a package with an entry in `debian_files` only these
     files are taken. `lock` names a file of hack/requirements; `left_out` are the packages of it that are not installed,
-    and `pruned` the files, as patterns below site-packages, that are removed again. `sources` are packages of this
-    checkout, `source_exclusions` folders of them. `disk_gib` is what a build takes at most.
+    and `pruned` the files and folders, as patterns below site-packages, that are removed again. `sources` are packages
+    of this checkout, `source_exclusions` folders of them. `disk_gib` is what a build takes at most.
     """
 
     name: str
@@ -82,6 +82,13 @@ RECIPES = {
             description="The operator of kaito-controller, and the agent of its serving pods",
             lock="controller",
             debian=(*_FILES, *_LIBC, *_PYTHON),
+            # The operator reads quantities by one file of `kubernetes` and never imports the models and their calls.
+            pruned=(
+                "kubernetes/aio",
+                "kubernetes/client",
+                "kubernetes_asyncio/client/api",
+                "kubernetes_asyncio/client/models",
+            ),
             sources=("kaito_controller", "inference_server"),
             # The test kit is of no use to a cluster, and nothing in production imports it.
             source_exclusions=("kaito_controller/testing",),

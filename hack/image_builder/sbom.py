@@ -46,7 +46,7 @@ def python_components(site: Path) -> list[dict[str, Any]]:
     for distribution in distributions(path=[str(site)]):
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
         if name != DISTRIBUTION:
-            expression = distribution.metadata.get("License-Expression")
+            expression = distribution.metadata.json.get("license_expression")
             licenses = {"licenses": [{"expression": expression}]} if expression else {}
             purl = f"pkg:pypi/{name}@{_quoted(distribution.version)}"
             found.append({**_library(name, distribution.version, purl), **licenses})

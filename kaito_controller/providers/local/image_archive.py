@@ -25,7 +25,6 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_CHUNK_BYTES = 1 << 20
 
 
 @frozen(kw_only=True)
@@ -131,7 +130,7 @@ def _write_whole(archive: Path, entries: Mapping[str, Blob]) -> None:
     with tempfile.NamedTemporaryFile(prefix=f".{archive.name}.", dir=archive.parent, delete=False) as stream:
         temporary = Path(stream.name)
         try:
-            with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT, copybufsize=_CHUNK_BYTES) as tar:
+            with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar:
                 for name, blob in sorted(entries.items()):
                     entry = tarfile.TarInfo(name)
                     entry.size = blob.size
