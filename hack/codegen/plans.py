@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from kaito_controller.catalog import loader
 from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.loader import Catalog
-from kaito_controller.catalog.model import EngineDevice, Preset
+from kaito_controller.catalog.model import EngineDevice, EngineName, Preset
 from kaito_controller.sizing.candidates import MOST_NODES, Candidate, candidates
 from kaito_controller.sizing.inference import InferencePlan
 from kaito_controller.sizing.memory import GIB
@@ -40,7 +40,8 @@ def files() -> dict[str, str]:
 def page(catalog: Catalog) -> str:
     """The page's text."""
     machines = machines_of(catalog.skus)
-    runtimes = [one for one in catalog.runtimes if one.accelerator.device is EngineDevice.CUDA]
+    vllm = (one for one in catalog.runtimes if one.engine is EngineName.VLLM)
+    runtimes = [one for one in vllm if one.accelerator.device is EngineDevice.CUDA]
     runtimes.sort(key=lambda one: (one.name != FIRST, one.name))
     answers = {
         preset.name: {one.sku.name: one for one in candidates(preset, catalog.skus, runtimes)}

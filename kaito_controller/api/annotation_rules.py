@@ -37,7 +37,7 @@ RULES = (
     MetadataRule(
         key=labels.RUNTIME,
         values=("vllm", "transformers"),
-        meaning="The model server to use; vllm when left out.",
+        meaning="The model server to use; the operator's own when left out, which is vllm unless it says otherwise.",
     ),
     MetadataRule(
         key=labels.ENABLE_LOAD_BALANCER,

@@ -249,7 +249,6 @@ _IDLE_FIELDS: Mapping[str, Callable[[Workspace], bool]] = {
         workspace.inference is not None and workspace.inference.template is not None
     ),
     "inference.adapters": lambda workspace: workspace.inference is not None and bool(workspace.inference.adapters),
-    _annotation(labels.RUNTIME): lambda workspace: workspace.metadata.annotations.get(labels.RUNTIME, "vllm") != "vllm",
     # There is no benchmark yet, so leaving it out is honoured and asking for it is not.
     _annotation(labels.DISABLE_BENCHMARK): lambda workspace: (
         workspace.metadata.annotations.get(labels.DISABLE_BENCHMARK, "true") != "true"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 from types import MappingProxyType
 from typing import Final
@@ -86,15 +86,28 @@ def settings(options: Options, catalog: Catalog, provider: CloudProvider | None)
 
 
 def _alternatives(runtime: Runtime, catalog: Catalog) -> tuple[Runtime, ...]:
-    """The runtimes of the same kind that hold programs for other GPUs and need nothing that nobody gave."""
-    device = runtime.accelerator.device
+    """The runtimes for other GPUs that need nothing that nobody gave, and those with another engine beside this one."""
     return tuple(
         one
         for one in catalog.runtimes
-        if one is not runtime
-        and device is EngineDevice.CUDA is one.accelerator.device
-        and all(parameter.default is not None for parameter in one.parameters)
+        if one is not runtime and (_for_other_gpus(one, runtime) or _with_other_engine(one, runtime))
     )
+
+
+def _for_other_gpus(one: Runtime, runtime: Runtime) -> bool:
+    cuda = runtime.accelerator.device is EngineDevice.CUDA is one.accelerator.device
+    return cuda and one.engine is runtime.engine and _needs_no_more(one, frozenset())
+
+
+def _with_other_engine(one: Runtime, runtime: Runtime) -> bool:
+    """Whether it runs where this one does, from the same image or folders."""
+    given = frozenset(parameter.name for parameter in runtime.parameters)
+    same = one.accelerator.device is runtime.accelerator.device and one.image == runtime.image
+    return one.engine is not runtime.engine and same and _needs_no_more(one, given)
+
+
+def _needs_no_more(runtime: Runtime, given: Collection[str]) -> bool:
+    return all(parameter.default is not None or parameter.name in given for parameter in runtime.parameters)
 
 
 def _prices(options: Options) -> dict[str, Price]:

@@ -60,6 +60,13 @@ class Preset:
         return (self.name, self.model_id, *self.aliases)
 
 
+class EngineName(StrEnum):
+    """The program of a runtime that runs models, as the annotation kaito.sh/runtime names it."""
+
+    VLLM = "vllm"
+    TRANSFORMERS = "transformers"
+
+
 class EngineDevice(StrEnum):
     """What the engine of a runtime computes on."""
 
@@ -116,7 +123,7 @@ class Runtime:
     """How a model is served: image, command, environment, volumes and security, as the pod's own YAML.
 
     Strings in `image`, `command`, `environment`, `volumes`, `volume_mounts`, `host_folders` and `annotations` may hold
-    `{parameter}`. `engine_version` is that of the engine it holds. `engine_arguments` are as in a preset,
+    `{parameter}`. `engine` is the program that runs models, `engine_version` its release. `engine_arguments` are as in a preset,
     `single_node_arguments` further ones for a model on one node. `planned_context` false lets the engine choose the
     context length itself; `multi_node` says that one model may span nodes. `host_folders` are directories of the node,
     mounted read-only at the path they have there. `agent` is the container that fetches adapters beside the engine,
@@ -129,6 +136,7 @@ class Runtime:
     image_pull_policy: str
     command: tuple[str, ...]
     accelerator: Accelerator
+    engine: EngineName = EngineName.VLLM
     parameters: tuple[Parameter, ...] = ()
     engine_arguments: Mapping[str, str] = field(factory=dict)
     single_node_arguments: Mapping[str, str] = field(factory=dict)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from kaito_controller.catalog.fields import Fields
 from kaito_controller.catalog.gpus import read_capability
 from kaito_controller.catalog.hardware import ComputeCapability
-from kaito_controller.catalog.model import Accelerator, EngineDevice, Parameter, Runtime, RuntimeContainer
+from kaito_controller.catalog.model import Accelerator, EngineDevice, EngineName, Parameter, Runtime, RuntimeContainer
 from kaito_controller.catalog.placeholders import placeholders
 
 _CONTAINERS: Final = ("agent", "tuning")
@@ -25,6 +25,7 @@ def read_runtimes(document: Fields) -> Iterator[Runtime]:
         image_pull_policy=document.text("image_pull_policy"),
         command=document.texts("command"),
         accelerator=_accelerator(document.mapping("accelerator")),
+        engine=_engine(document),
         parameters=tuple(_parameter(entry) for entry in document.mappings("parameters")),
         engine_arguments=document.text_map("engine_arguments"),
         single_node_arguments=document.text_map("single_node_arguments"),
@@ -47,6 +48,13 @@ def read_runtimes(document: Fields) -> Iterator[Runtime]:
     document.done()
     _check(document, runtime)
     yield runtime
+
+
+def _engine(document: Fields) -> EngineName:
+    name = document.optional_text("engine") or EngineName.VLLM
+    if name not in set(EngineName):
+        raise document.problem("engine", f"must be one of {', '.join(EngineName)}")
+    return EngineName(name)
 
 
 def _accelerator(fields: Fields) -> Accelerator:

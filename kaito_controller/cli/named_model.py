@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from kaito_controller.catalog.loader import Catalog, UnknownPreset
-from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
+from kaito_controller.catalog.model import EngineDevice, EngineName, Preset, Runtime
 from kaito_controller.cli.bad_input import BadInputError
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ def find_model(name: str, catalog: Catalog, *, revision: str | None = None) -> N
 
 
 def cuda_runtimes(catalog: Catalog) -> tuple[Runtime, ...]:
-    """The runtimes for NVIDIA's GPUs: the newest engine first."""
-    found = [runtime for runtime in catalog.runtimes if runtime.accelerator.device is EngineDevice.CUDA]
+    """vLLM's runtimes for NVIDIA's GPUs: the newest engine first."""
+    vllm = (runtime for runtime in catalog.runtimes if runtime.engine is EngineName.VLLM)
+    found = [runtime for runtime in vllm if runtime.accelerator.device is EngineDevice.CUDA]
     return tuple(sorted(found, key=lambda runtime: (runtime.name != FIRST, runtime.name)))
 
 

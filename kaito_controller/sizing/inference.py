@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from attrs import evolve, frozen
 
 from kaito_controller.catalog.hardware import SKU
-from kaito_controller.catalog.model import Preset, Runtime
+from kaito_controller.catalog.model import EngineName, Preset, Runtime
+from kaito_controller.sizing import contiguous
 from kaito_controller.sizing.cache_groups import UnsupportedCache
 from kaito_controller.sizing.fit import Demand, Fit
 from kaito_controller.sizing.flags import EngineFlags, read_flags
@@ -15,7 +16,7 @@ from kaito_controller.sizing.memory import LedgerEntry
 from kaito_controller.sizing.misfit import DoesNotFit, Misfit
 from kaito_controller.sizing.missing import MissingNumber
 from kaito_controller.sizing.model_sizes import ModelSizes
-from kaito_controller.sizing.precision import UnsupportedPrecision, served_precision
+from kaito_controller.sizing.precision import Precision, UnsupportedPrecision, served_precision
 from kaito_controller.sizing.refusals import too_long, unsuitable
 from kaito_controller.sizing.search import Search
 
@@ -103,6 +104,8 @@ def plan_on(
     misfit = unsuitable(sizes, sku, runtime, node_count, flags) or too_long(sizes.preset, flags)
     if misfit is not None:
         return misfit
+    if runtime.engine is EngineName.TRANSFORMERS:
+        return _plan_contiguous(sizes, sku, runtime, demand)
     demand = evolve(demand, flags=flags.over(_own_flags(sizes.preset, runtime)))
     try:
         precision = served_precision(sizes.preset, sku, runtime, demand.flags)
@@ -115,6 +118,51 @@ def plan_on(
     if isinstance(found, DoesNotFit):
         return found
     return _plan(sizes.preset, sku, runtime, found)
+
+
+def _plan_contiguous(sizes: ModelSizes, sku: SKU, runtime: Runtime, demand: Demand) -> InferencePlan | DoesNotFit:
+    preset = sizes.preset
+    misfit = contiguous.refused(sizes, runtime, demand)
+    if misfit is not None:
+        return misfit
+    try:
+        precision = served_precision(preset, sku, runtime, demand.flags)
+        fit = contiguous.contiguous_fit(sizes, sku, precision, demand)
+    except UnsupportedPrecision as error:
+        return DoesNotFit(reason=Misfit.PRECISION, message=f"{preset.name}: {error}")
+    except MissingNumber as error:
+        return DoesNotFit(reason=Misfit.NUMBERS, message=f"{preset.name}: {error}")
+    least = contiguous.wanted_tokens(sizes, demand)
+    longest = fit.longest(demand.flags.length or preset.token_limit)
+    if longest < least:
+        return contiguous.too_large(sizes, sku, runtime, fit, least)
+    return _contiguous_plan(sku, runtime, precision, fit, longest)
+
+
+def _contiguous_plan(
+    sku: SKU, runtime: Runtime, precision: Precision, fit: contiguous.ContiguousFit, length: int
+) -> InferencePlan:
+    alone = f"; uses one of the {sku.gpu_count} GPUs of {sku.name}" if sku.gpu_count > 1 else ""
+    return InferencePlan(
+        node_count=1,
+        gpus_per_node=1,
+        tensor_parallel=1,
+        pipeline_parallel=1,
+        data_parallel=1,
+        expert_parallel=False,
+        dtype=precision.dtype,
+        kv_cache_dtype="",
+        max_model_len=length,
+        kv_tokens=length,
+        kv_blocks=1,
+        requests=1.0,
+        request_bytes=length * fit.token_bytes,
+        gpu_memory_utilization=fit.share,
+        resource=sku.partition.resource if sku.partition is not None else runtime.accelerator.resource,
+        available_bytes=fit.available,
+        ledger=(*fit.fixed, *fit.entries(length)),
+        notes=(f"transformers answers one request at a time, the others wait{alone}",),
+    )
 
 
 def _plan(preset: Preset, sku: SKU, runtime: Runtime, fit: Fit) -> InferencePlan:

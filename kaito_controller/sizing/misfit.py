@@ -19,6 +19,7 @@ class Misfit(StrEnum):
     PARALLELISM = "UnsupportedParallelism"
     NUMBERS = "NumbersMissing"
     UNAVAILABLE = "Unavailable"
+    ENGINE = "UnsupportedByEngine"
 
 
 @frozen(kw_only=True)

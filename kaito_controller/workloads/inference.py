@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from inference_server import contract
 from kaito_controller.api import labels as keys
 from kaito_controller.api.workspace import Workspace
-from kaito_controller.catalog.model import Preset, Runtime
+from kaito_controller.catalog.model import EngineName, Preset, Runtime
 from kaito_controller.catalog.placeholders import fill
 from kaito_controller.kube.core import STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.inference import InferencePlan
 from kaito_controller.workloads.children import child_metadata, headless_name, pod_labels
 from kaito_controller.workloads.probes import probes
-from kaito_controller.workloads.runtimes import vllm
+from kaito_controller.workloads.runtimes import transformers, vllm
 from kaito_controller.workloads.scheduling import affinity, tolerations
 from kaito_controller.workloads.volumes import pod_volumes
+
+_ENGINES: Final = {EngineName.VLLM: vllm, EngineName.TRANSFORMERS: transformers}
 
 
 def stateful_set(
@@ -74,14 +76,15 @@ def _pod(
     node_pins: Mapping[str, str],
 ) -> Object:
     storage = pod_volumes(workspace, runtime, parameters)
+    engine = _ENGINES[runtime.engine]
     gpus = {plan.resource: str(plan.gpus_per_node)}
     container: dict[str, Any] = {
         "name": workspace.metadata.name,
         "image": fill(runtime.image, parameters),
         "imagePullPolicy": runtime.image_pull_policy,
         "command": fill(runtime.command, parameters),
-        "args": vllm.arguments(workspace, preset, plan, runtime, parameters),
-        "env": vllm.environment(workspace, preset, plan, runtime, parameters),
+        "args": engine.arguments(workspace, preset, plan, runtime, parameters),
+        "env": engine.environment(workspace, preset, plan, runtime, parameters),
         "ports": [{"name": contract.PORT_NAME, "containerPort": contract.PORT, "protocol": "TCP"}],
         "resources": {"requests": gpus, "limits": dict(gpus)},
         "volumeMounts": storage.mounts,

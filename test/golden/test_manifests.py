@@ -77,6 +77,11 @@ TRAINING_CONFIG = {
         "TrainingArguments: {per_device_train_batch_size: 1}}"
     }
 }
+# Models served with transformers, on a GPU and on the CPU.
+CASES += [
+    ("phi-4-mini-instruct", "Standard_NC24ads_A100_v4/transformers-cuda"),
+    ("tiny-phi3", "Standard_NC6s_v3/transformers-cpu-host"),
+]
 RUNTIMES = {"v100-16gb": "vllm-cuda-v100"}
 MODELS = {"StatefulSet": "V1StatefulSet", "Service": "V1Service", "Job": "V1Job"}
 
@@ -94,11 +99,12 @@ def workspace(preset: Preset, instance_type: str) -> Workspace:
     )
 
 
-def manifests(preset: Preset, instance_type: str) -> list[Object]:
-    """Every object that the Workspace wants, in the order in which they are written."""
+def manifests(preset: Preset, where: str) -> list[Object]:
+    """Every object that the Workspace wants, in the order in which they are written; `where` may name a runtime too."""
     local = preset.weights_folder is not None
+    instance_type, _, other = where.partition("/")
     sku = CATALOG.sku(instance_type)
-    runtime = CATALOG.runtime("vllm-cpu-host" if local else RUNTIMES.get(sku.gpu.name, "vllm-cuda"))
+    runtime = CATALOG.runtime(other or ("vllm-cpu-host" if local else RUNTIMES.get(sku.gpu.name, "vllm-cuda")))
     plan = plan_inference(preset, sku, runtime=runtime)
     assert isinstance(plan, InferencePlan), plan
     made = workspace(preset, instance_type)
@@ -126,6 +132,10 @@ def tuning_manifests(name: str) -> list[Object]:
     return [plan.claim(0), plan.job]
 
 
+def file_name(preset: str, where: str) -> str:
+    return f"{preset}.{where.replace('/', '.')}.yaml"
+
+
 def text_of(objects: list[Object]) -> str:
     yaml = YAML(typ="rt", pure=True)
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -139,11 +149,11 @@ def text_of(objects: list[Object]) -> str:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize(("preset", "instance_type"), CASES)
-def test_manifests_are_as_reviewed(preset: str, instance_type: str, regen: bool):
+@pytest.mark.parametrize(("preset", "where"), CASES)
+def test_manifests_are_as_reviewed(preset: str, where: str, regen: bool):
     """What is generated equals the golden file; a wanted change is written with --regen and reviewed."""
-    path = DATA / f"{preset}.{instance_type}.yaml"
-    made = text_of(manifests(CATALOG.preset(preset), instance_type))
+    path = DATA / file_name(preset, where)
+    made = text_of(manifests(CATALOG.preset(preset), where))
     if regen:
         path.write_text(made)
 
@@ -151,10 +161,10 @@ def test_manifests_are_as_reviewed(preset: str, instance_type: str, regen: bool)
     assert made == path.read_text()
 
 
-@pytest.mark.parametrize(("preset", "instance_type"), CASES)
-def test_manifests_are_what_kubernetes_takes(preset: str, instance_type: str):
+@pytest.mark.parametrize(("preset", "where"), CASES)
+def test_manifests_are_what_kubernetes_takes(preset: str, where: str):
     """Every object passes the strict models of the kubernetes package; NodeClaims pass our own type."""
-    for made in manifests(CATALOG.preset(preset), instance_type):
+    for made in manifests(CATALOG.preset(preset), where):
         if made["kind"] in MODELS:
             assert problems(MODELS[made["kind"]], made) == []
 
@@ -173,7 +183,7 @@ def test_tuning_manifests_are_as_reviewed(name: str, regen: bool):
 
 def test_no_golden_file_is_left_behind():
     """A preset that is gone takes its golden file with it."""
-    expected = {f"{preset}.{instance_type}.yaml" for preset, instance_type in CASES}
+    expected = {file_name(preset, where) for preset, where in CASES}
     expected |= {f"{name}.yaml" for name in TUNINGS}
 
     assert {path.name for path in DATA.iterdir()} == expected

@@ -19,6 +19,7 @@ _MISFITS: Final[Mapping[Misfit, Reason]] = {
     Misfit.PARALLELISM: Reason.CONFIG_INVALID,
     Misfit.NUMBERS: Reason.MODEL_DOES_NOT_FIT,
     Misfit.UNAVAILABLE: Reason.MODEL_DOES_NOT_FIT,
+    Misfit.ENGINE: Reason.RUNTIME_UNSUPPORTED,
 }
 
 

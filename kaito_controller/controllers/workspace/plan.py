@@ -24,9 +24,9 @@ from kaito_controller.workloads import node_claim
 class Settings:
     """What the operator was started with, as far as a plan depends on it.
 
-    `alternatives` are runtimes for GPUs that the usual one holds no programs for; `prices` are by instance type, in
-    lower case (see `lowest_prices`); `private_urls` are networks, as CIDRs, that pods may fetch from although they are
-    private.
+    `alternatives` are runtimes for GPUs that the usual one holds no programs for, and with another engine; `prices` are
+    by instance type, in lower case (see `lowest_prices`); `private_urls` are networks, as CIDRs, that pods may fetch
+    from although they are private.
     """
 
     runtime: Runtime
@@ -59,9 +59,14 @@ class Ground:
     @property
     def runtime_parameters(self) -> Mapping[str, str]:
         """Those that the operator was given, and the defaults of an alternative runtime for what they do not name."""
-        if self.runtime is self.settings.runtime:
-            return self.settings.runtime_parameters
-        return {one.name: one.default for one in self.runtime.parameters if one.default is not None}
+        usual, given = self.settings.runtime, self.settings.runtime_parameters
+        if self.runtime is usual:
+            return given
+        own = {one.name: one.default for one in self.runtime.parameters if one.default is not None}
+        if self.runtime.engine is usual.engine:
+            return own
+        # The other program of the same image and the same folders.
+        return own | {one.name: given[one.name] for one in self.runtime.parameters if one.name in given}
 
     @property
     def node_pins(self) -> Mapping[str, str] | None:

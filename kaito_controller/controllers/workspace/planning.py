@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from kaito_controller.api import labels as keys
 from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.loader import Catalog, UnknownInstanceType
-from kaito_controller.catalog.model import Preset
+from kaito_controller.catalog.model import EngineName, Preset, Runtime
 from kaito_controller.controllers.workspace import nodes, policies
 from kaito_controller.controllers.workspace.model import preset_of
 from kaito_controller.controllers.workspace.plan import Ground, Settings
@@ -15,7 +16,7 @@ from kaito_controller.controllers.workspace.serving import ServingPlan, plan_ser
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.tuning import TuningPlan, plan_tuning
 from kaito_controller.controllers.workspace.verdict import Blocked
-from kaito_controller.sizing.runtime_choice import runtime_for
+from kaito_controller.sizing.runtime_choice import of_engine, runtime_for
 
 
 def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> ServingPlan | TuningPlan | Blocked:
@@ -38,14 +39,35 @@ def _ground(workspace: Workspace, snapshot: Snapshot, catalog: Catalog, settings
     sku = _locked(workspace, preset) or _sku(workspace, snapshot, catalog)
     if isinstance(sku, Blocked):
         return sku
+    runtimes = _runtimes(workspace, settings)
+    if isinstance(runtimes, Blocked):
+        return runtimes
     return Ground(
         workspace=workspace,
         settings=settings,
         revision=revision_of(snapshot.raw, snapshot.revisions),
         preset=preset,
         sku=sku,
-        runtime=runtime_for(sku, (settings.runtime, *settings.alternatives)),
+        runtime=runtime_for(sku, runtimes),
     )
+
+
+def _runtimes(workspace: Workspace, settings: Settings) -> tuple[Runtime, ...] | Blocked:
+    """Return the runtimes with the engine that a Workspace asks for, which is the operator's own unless it does."""
+    found = (settings.runtime, *settings.alternatives)
+    asked = workspace.metadata.annotations.get(keys.RUNTIME)
+    if asked is None:
+        return of_engine(settings.runtime.engine, found)
+    where = f"metadata.annotations[{keys.RUNTIME}]"
+    names = sorted({runtime.engine.value for runtime in found})
+    if asked in names:
+        return of_engine(EngineName(asked), found)
+    known = asked in set(EngineName)
+    rule = f"must be one of {', '.join(names)}" + (
+        f" with the operator's runtime {settings.runtime.name}" if known else ""
+    )
+    message = f"{where}: {rule}, found {asked[:80]!r}. Correct the annotation, or remove it."
+    return Blocked(reason=Reason.RUNTIME_UNSUPPORTED, message=message)
 
 
 def _locked(workspace: Workspace, preset: Preset) -> Blocked | None:

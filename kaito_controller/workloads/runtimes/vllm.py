@@ -98,10 +98,7 @@ def environment(
     if preset.weights_folder is not None:
         values["HF_HUB_OFFLINE"] = "1"
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
-    secret = workspace.access_secret
-    if secret:
-        reference = {"name": secret, "key": contract.ENV_HUB_TOKEN, "optional": True}
-        env.append({"name": contract.ENV_HUB_TOKEN, "valueFrom": {"secretKeyRef": reference}})
+    env += access_token(workspace)
     if plan.node_count > 1:
         env.append({"name": "VLLM_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     env.sort(key=lambda variable: str(variable["name"]))
@@ -109,3 +106,12 @@ def environment(
         path = f"metadata.labels['{keys.POD_INDEX}']"
         env.insert(0, {"name": contract.ENV_POD_INDEX, "valueFrom": {"fieldRef": {"fieldPath": path}}})
     return env
+
+
+def access_token(workspace: Workspace) -> list[dict[str, Any]]:
+    """The variable that holds the hub's token, from the Secret that a Workspace names; none where it names none."""
+    secret = workspace.access_secret
+    if not secret:
+        return []
+    reference = {"name": secret, "key": contract.ENV_HUB_TOKEN, "optional": True}
+    return [{"name": contract.ENV_HUB_TOKEN, "valueFrom": {"secretKeyRef": reference}}]
