@@ -123,11 +123,11 @@ class Runtime:
     """How a model is served: image, command, environment, volumes and security, as the pod's own YAML.
 
     Strings in `image`, `command`, `environment`, `volumes`, `volume_mounts`, `host_folders` and `annotations` may hold
-    `{parameter}`. `engine` is the program that runs models, `engine_version` its release. `engine_arguments` are as in a preset,
-    `single_node_arguments` further ones for a model on one node. `planned_context` false lets the engine choose the
-    context length itself; `multi_node` says that one model may span nodes. `host_folders` are directories of the node,
-    mounted read-only at the path they have there. `agent` is the container that fetches adapters beside the engine,
-    `tuning` the one that fine-tunes; None where the runtime has none.
+    `{parameter}`. `engine` is the program that runs models, `engine_version` its release. `engine_arguments` are as in
+    a preset, `single_node_arguments` further ones for a model on one node. `planned_context` false lets the engine
+    choose the context length itself; `multi_node` says that one model may span nodes. `host_folders` are directories of
+    the node, mounted read-only at the path they have there. `agent` is the container that fetches adapters beside the
+    engine, `tuning` the one that fine-tunes; None where the runtime has none.
     """
 
     name: str

@@ -50,7 +50,7 @@ def find_model(name: str, catalog: Catalog, *, revision: str | None = None) -> N
 
 
 def cuda_runtimes(catalog: Catalog) -> tuple[Runtime, ...]:
-    """vLLM's runtimes for NVIDIA's GPUs: the newest engine first."""
+    """The runtimes with vLLM for NVIDIA's GPUs: the newest engine first."""
     vllm = (runtime for runtime in catalog.runtimes if runtime.engine is EngineName.VLLM)
     found = [runtime for runtime in vllm if runtime.accelerator.device is EngineDevice.CUDA]
     return tuple(sorted(found, key=lambda runtime: (runtime.name != FIRST, runtime.name)))

@@ -111,10 +111,6 @@ def test_more_than_ten_adapters_are_too_many():
         ({"inference": {**PRESET, "adapters": [adapter()]}}, "inference.adapters"),
         ({"tuning": {**TUNING, "preset": {"name": "phi-4", "accessMode": "private"}}}, "tuning.preset.accessMode"),
         (
-            {"metadata": {"annotations": {"kaito.sh/runtime": "transformers"}}},
-            "metadata.annotations[kaito.sh/runtime]",
-        ),
-        (
             {"metadata": {"annotations": {"kaito.sh/disable-benchmark": "false"}}},
             "metadata.annotations[kaito.sh/disable-benchmark]",
         ),

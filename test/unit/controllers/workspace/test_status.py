@@ -188,13 +188,6 @@ def test_fields_without_effect_are_listed(project):
     assert ("False", "NodeClaimNotReady") == conditions(found)["ResourceReady"]
 
 
-def test_another_engine_is_told_to_have_no_effect(project):
-    """A Workspace that asks for the other engine is served all the same, and told so."""
-    found = project(workspace(metadata={"annotations": {keys.RUNTIME: "transformers"}}))
-    assert ("False", "FieldsNotImplemented") == conditions(found)["SpecHonored"]
-    assert keys.RUNTIME in message(found, "SpecHonored")
-
-
 @pytest.mark.parametrize(
     ("step", "reason", "kind"),
     [
