@@ -1,9 +1,10 @@
 """The plan of an engine that answers one request at a time and keeps its whole cache in one piece: transformers.
 
-Nothing is shared, paged or cut there, so the estimate is plain and errs on the large side: the model on one GPU; a cache
-of every layer for every token, though a window may need less; as much again of the largest layer, since a cache that
-grows is copied; and all tokens of a prompt computed in one step. No published measurements of it are known here, so each
-part has its margin. A checkpoint that is packed needs libraries that the runtime does not promise, and is refused.
+Nothing is shared, paged or cut there, so the estimate is plain and errs on the large side: the model on one GPU; a
+cache of every layer for every token, though a window may need less; as much again of the largest layer, since a cache
+that grows is copied; and all tokens of a prompt computed in one step. No published measurements of it are known here,
+so each part has its margin. A checkpoint that is packed needs libraries that the runtime does not promise, and is
+refused.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ class ContiguousFit:
         cache = LedgerEntry(
             entry="KV cache",
             bytes=tokens * self.token_bytes,
-            formula=f"{tokens} tokens x {self.token_bytes} bytes of all layers, with {_CACHE_MARGIN_PERCENT}% and a copy "
-            "of one layer",
+            formula=f"{tokens} tokens x {self.token_bytes} bytes of all layers, with {_CACHE_MARGIN_PERCENT}% and a "
+            "copy of one layer",
             source=SOURCE,
         )
         work = LedgerEntry(
@@ -137,8 +138,8 @@ def refused(sizes: ModelSizes, runtime: Runtime, demand: Demand) -> DoesNotFit |
     if not named:
         return None
     message = (
-        f"{', '.join(named)}: runtime {runtime.name} has no such thing, as it keeps one model on one GPU: leave it out, "
-        "or serve the model with vLLM"
+        f"{', '.join(named)}: runtime {runtime.name} has no such thing, as it keeps one model on one GPU: leave it "
+        "out, or serve the model with vLLM"
     )
     return DoesNotFit(reason=Misfit.ENGINE, message=message)
 
@@ -150,8 +151,8 @@ def too_large(sizes: ModelSizes, sku: SKU, runtime: Runtime, fit: ContiguousFit,
         reason=Misfit.GPU_MEMORY,
         message=(
             f"{preset.name} needs {gib(fit.needed(tokens))} on one GPU of {sku.name} for a context of {tokens} tokens "
-            f"with runtime {runtime.name}, which keeps a model on one GPU, and {gib(fit.available)} are available: choose "
-            "an instance type with larger GPUs, a shorter max-model-len, or serve it with vLLM"
+            f"with runtime {runtime.name}, which keeps a model on one GPU, and {gib(fit.available)} are available: "
+            "choose an instance type with larger GPUs, a shorter max-model-len, or serve it with vLLM"
         ),
         needed_bytes=fit.needed(tokens),
         available_bytes=fit.available,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from inference_server import contract
 from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
@@ -147,6 +148,27 @@ async def test_the_local_runtime_settles_too(apiserver, hands):
         await hands.node_claims("local", 0)
         await hands.release(claim)
         await hands.gone(WORKSPACES, "local", hands.namespace)
+
+
+async def test_the_annotation_chooses_the_engine(apiserver, hands):
+    """Given a Workspace that asks for transformers, then its pods run that; an engine nobody has is told, and cured."""
+    engine = {keys.RUNTIME: "transformers"}
+    async with operator(apiserver.kubeconfig):
+        await hands.given_workspace("other", metadata={"annotations": engine})
+        (claim,) = await hands.node_claims("other")
+        await hands.provision(claim)
+        made = await hands.stateful_set("other")
+        (container,) = made["spec"]["template"]["spec"]["containers"]
+        assert container["command"] == ["python3", "-m", contract.SERVE_TRANSFORMERS_MODULE]
+        await hands.serve("other")
+        await hands.shows("other", "WorkspaceSucceeded", "True")
+        await hands.given_workspace("unknown", metadata={"annotations": {keys.RUNTIME: "llama.cpp"}})
+        await hands.shows("unknown", "InferenceReady", "False", "RuntimeUnsupported")
+        told = await hands.workspace("unknown")
+        assert "must be one of transformers, vllm, found 'llama.cpp'" in message_of(told, "InferenceReady")
+        await hands.node_claims("unknown", 0)
+        await hands.take_down("other", claim)
+        await hands.take_down("unknown")
 
 
 async def test_an_api_server_that_restarts_is_outlived(own_apiserver):

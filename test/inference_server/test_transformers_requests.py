@@ -1,4 +1,4 @@
-"""What the transformers runtime takes of a request and of its arguments, and what it refuses; nothing heavy is imported."""
+"""What the transformers runtime takes of a request and of its arguments, and what it refuses; torch is not needed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,8 @@ def test_sampling_is_translated():
     """Greedy for temperature 0; sampling when a temperature is given; the model's own settings else."""
     assert chat(temperature=0, top_p=0.5).settings["do_sample"] is False
     hot = chat(temperature=0.7, top_p=0.9, top_k=-1, min_p=0.1, repetition_penalty=1.1, min_tokens=3).settings
-    assert hot == {
-        **{"do_sample": True, "temperature": 0.7, "top_p": 0.9, "top_k": 0, "min_p": 0.1},
-        **{"repetition_penalty": 1.1, "min_new_tokens": 3},
-    }
+    assert (hot["do_sample"], hot["temperature"], hot["top_p"], hot["top_k"], hot["min_p"]) == (True, 0.7, 0.9, 0, 0.1)
+    assert (hot["repetition_penalty"], hot["min_new_tokens"]) == (1.1, 3)
     assert chat().settings == {}
 
 

@@ -197,38 +197,36 @@ def test_a_signal_ends_it_cleanly(server: InferenceProcess):
     assert server.last_words() == "inference_server: ended (0): stopped by SIGTERM"
 
 
+BROKEN_MODEL = "a causal language model that transformers reads"
+
+
 @pytest.mark.parametrize(
-    ("files", "arguments", "code", "told"),
+    ("file", "content", "told"),
     [
-        ({}, ["--max-model-len", "9999"], contract.EXIT_USAGE, "at most the model's own 2048"),
-        (
-            {"model.safetensors": "not weights"},
-            [],
-            contract.EXIT_MODEL,
-            "a causal language model that transformers reads",
-        ),
-        ({"config.json": "{}"}, [], contract.EXIT_MODEL, "a causal language model that transformers reads"),
-        ({"model.safetensors": None}, [], contract.EXIT_MODEL, "weights as safetensors"),
+        ("model.safetensors", "not weights", BROKEN_MODEL),
+        ("config.json", "{}", BROKEN_MODEL),
+        ("model.safetensors", None, "weights as safetensors"),
     ],
 )
-def test_what_cannot_be_served_says_why(
-    inference_python: Path,
-    model: Path,
-    tmp_path: Path,
-    files: dict[str, str | None],
-    arguments: list[str],
-    code: int,
-    told: str,
+def test_what_is_no_model_or_not_plain_data_says_why(
+    inference_python: Path, model: Path, tmp_path: Path, file: str, content: str | None, told: str
 ):
-    """A model that is not one, or not plain data, ends with the model's exit code and the cause in the last line."""
+    """It ends with the model's exit code and the cause in the last line."""
     folder = tmp_path / "model"
     folder.mkdir()
     for path in model.iterdir():
-        changed = files.get(path.name, path)
-        if changed is path:
+        if path.name != file:
             (folder / path.name).symlink_to(path)
-        elif isinstance(changed, str):
-            (folder / path.name).write_text(changed)
-    server = start(inference_python, tmp_path / "home", RUNTIME, ["--model", str(folder), *arguments])
-    assert server.process.wait(START_LIMIT_S) == code
+    if content is not None:
+        (folder / file).write_text(content)
+    server = start(inference_python, tmp_path / "home", RUNTIME, ["--model", str(folder)])
+    assert server.process.wait(START_LIMIT_S) == contract.EXIT_MODEL
     assert told in server.last_words()
+
+
+def test_a_context_beyond_the_models_own_is_refused(inference_python: Path, model: Path, tmp_path: Path):
+    """Its positions would be ones that it never saw."""
+    words = ["--model", str(model), "--max-model-len", "9999"]
+    server = start(inference_python, tmp_path / "home", RUNTIME, words)
+    assert server.process.wait(START_LIMIT_S) == contract.EXIT_USAGE
+    assert "at most the model's own 2048" in server.last_words()

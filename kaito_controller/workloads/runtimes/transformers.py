@@ -1,4 +1,4 @@
-"""The command line and environment of transformers in our inference server. Words only: nothing passes through a shell."""
+"""The command line and environment of transformers in our inference server. Words only, and no shell."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def arguments(
 
 
 def environment(
-    workspace: Workspace, preset: Preset, plan: InferencePlan, runtime: Runtime, parameters: Mapping[str, str]
+    workspace: Workspace,
+    preset: Preset,
+    plan: InferencePlan,  # noqa: ARG001 (every engine is asked alike)
+    runtime: Runtime,
+    parameters: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """The container's environment, sorted by name."""
     values = dict(fill(runtime.environment, parameters))
