@@ -57,13 +57,10 @@ def _serve(chosen: Options) -> None:
     # Importing torch takes long: what can be refused without it was.
     import uvicorn
     from prometheus_client import REGISTRY
-    from transformers.utils import logging as transformers_logging
 
     from inference_server.serve_transformers import application, generation, metrics, model, turns
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(asctime)s %(message)s")
-    # Its handlers write a warning for every request.
-    transformers_logging.set_verbosity_error()
     began = time.monotonic()
     loaded = model.load(chosen)
     logger.info("loaded %s in %.1f s, context %d", chosen.model, time.monotonic() - began, loaded.max_model_len)

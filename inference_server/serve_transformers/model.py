@@ -69,7 +69,11 @@ def load(options: Options) -> Model:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    # Its serving code writes a warning for every request, and its progress bars are for a terminal.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     shared = {"local_files_only": True, "trust_remote_code": options.trust_remote_code}
     cuda = torch.cuda.is_available()
     try:
@@ -84,7 +88,10 @@ def load(options: Options) -> Model:
             device_map=("auto" if torch.cuda.device_count() > 1 else "cuda:0") if cuda else None,
             **shared,
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(" ".join(str(error).split())) from error
+    except Exception as error:
+        # The files are anybody's, and each library that reads them raises its own.
         raise _unreadable(options, error) from error
     if options.chat_template is not None:
         tokenizer.chat_template = _template(options.chat_template)
