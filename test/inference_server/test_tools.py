@@ -130,7 +130,7 @@ def test_reasoning_is_told_apart_from_the_answer(inference_python: Path, model: 
         assert (message["reasoning"].strip(), message["content"].strip()) == (thought.strip(), answer.strip())
         body = {"messages": [user(REASONED["ask"][0])], "temperature": 0}
         found = added_up(thinker.stream(contract.CHAT_COMPLETIONS_PATH, body))
-        # Where "Here" is several tokens, as it is for this model, vLLM's parser streams it before it knows what follows.
+        # Where "Here" is several tokens, as for this model, vLLM's parser streams it before it knows what follows.
         assert found["reasoning"].removesuffix(" Here").strip() == thought.strip()
         assert found["content"].strip() == answer.strip()
         plain = thinker.complete([user(LESSONS[0]["ask"][0])])["message"]

@@ -197,29 +197,35 @@ def test_a_signal_ends_it_cleanly(server: InferenceProcess):
     assert server.last_words() == "inference_server: ended (0): stopped by SIGTERM"
 
 
+@pytest.fixture
+def broken(model: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """The model's folder with one file that holds something else, or is missing."""
+    name, content = request.param
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in model.iterdir():
+        if path.name != name:
+            (folder / path.name).symlink_to(path)
+    if content is not None:
+        (folder / name).write_text(content)
+    return folder
+
+
 BROKEN_MODEL = "a causal language model that transformers reads"
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("broken", "told"),
     [
-        ("model.safetensors", "not weights", BROKEN_MODEL),
-        ("config.json", "{}", BROKEN_MODEL),
-        ("model.safetensors", None, "weights as safetensors"),
+        (("model.safetensors", "not weights"), BROKEN_MODEL),
+        (("config.json", "{}"), BROKEN_MODEL),
+        (("model.safetensors", None), "weights as safetensors"),
     ],
+    indirect=["broken"],
 )
-def test_what_is_no_model_or_not_plain_data_says_why(
-    inference_python: Path, model: Path, tmp_path: Path, file: str, content: str | None, told: str
-):
+def test_what_is_no_model_or_not_plain_data_says_why(inference_python: Path, broken: Path, tmp_path: Path, told: str):
     """It ends with the model's exit code and the cause in the last line."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for path in model.iterdir():
-        if path.name != file:
-            (folder / path.name).symlink_to(path)
-    if content is not None:
-        (folder / file).write_text(content)
-    server = start(inference_python, tmp_path / "home", RUNTIME, ["--model", str(folder)])
+    server = start(inference_python, tmp_path / "home", RUNTIME, ["--model", str(broken)])
     assert server.process.wait(START_LIMIT_S) == contract.EXIT_MODEL
     assert told in server.last_words()
 
