@@ -31,6 +31,16 @@ AGENT_CONTAINER: Final = "agent"
 AGENT_PORT: Final = 5001
 REPORT_PATH: Final = "/report"
 REPORT_MAX_BYTES: Final = 64 * 1024
+# The engine's own API for adapters, which the agent alone may reach, and the variable that lets vLLM serve it.
+LOAD_ADAPTER_PATH: Final = "/v1/load_lora_adapter"
+UNLOAD_ADAPTER_PATH: Final = "/v1/unload_lora_adapter"
+ENV_RUNTIME_LORA: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+# What the report says of an adapter.
+STATE_PENDING: Final = "Pending"
+STATE_LOADING: Final = "Loading"
+STATE_LOADED: Final = "Loaded"
+STATE_FAILED: Final = "Failed"
+REASON_RANK_TOO_HIGH: Final = "RankTooHigh"
 
 # How a serving pod ends, in seconds from SIGTERM on: it is not ready any more but still serves whoever has not heard of
 # it; then what runs may finish; then the engine gives back the GPU; then the kubelet kills what is left.

@@ -1,0 +1,118 @@
+"""`python -m inference_server.agent [ARG VALUE]…`: keeps the engine to the wanted list, until stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from inference_server import contract
+from inference_server.agent import base_model, report, server, wanted
+from inference_server.agent.agent import STEP_S, Agent
+from inference_server.agent.engine import LOAD_TIMEOUT_S, Engine
+from inference_server.agent.inspection import Checks
+from inference_server.agent.options import Options, parse
+from inference_server.agent.preparation import Preparer
+from inference_server.agent.sources import ImageSource, Sources
+from inference_server.serve.refusal import InputError
+
+# Fetches side by side: enough that one slow registry does not hold up the others.
+FETCHES: Final = 4
+# A step may load LOADS_PER_STEP adapters; one that takes longer than a single load may take hangs.
+STUCK_S: Final = 2 * LOAD_TIMEOUT_S
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs until a signal and returns the exit code."""
+    try:
+        return run(parse(words))
+    except InputError as refusal:
+        print(f"inference_server.agent: {refusal}", file=sys.stderr)
+        return refusal.exit_code
+
+
+def run(options: Options) -> int:
+    """The real thing: threads for fetching and for answering, and the loop in this one."""
+    woken, ended = threading.Event(), threading.Event()
+
+    def end(*_: object) -> None:
+        ended.set()
+        woken.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    checks = Checks(base=base_model.read(options.model, options.names), max_rank=options.max_lora_rank)
+    fetches = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
+    agent = Agent(
+        engine=Engine(options.engine),
+        preparing=Preparer(cache=options.cache, sources=Sources(image=ImageSource(options.secrets)), checks=checks),
+        cache=str(options.cache),
+        read_wanted=lambda: _read(options.wanted),
+        read_secrets=lambda: _signature(options.secrets),
+        submit=fetches.submit,
+        clock=time.monotonic,
+        wake=woken.set,
+    )
+    pulse = [time.monotonic()]
+    with server.answering(options.host, options.port, _pages(agent, pulse)):
+        while not ended.is_set():
+            woken.clear()
+            agent.step()
+            pulse[0] = time.monotonic()
+            woken.wait(STEP_S)
+    # A fetch that is on its way is given up: it left nothing that counts.
+    fetches.shutdown(wait=False, cancel_futures=True)
+    return contract.EXIT_OK
+
+
+def _pages(agent: Agent, pulse: list[float]) -> server.Pages:
+    def health() -> server.Body:
+        alive = time.monotonic() - pulse[0] < STUCK_S
+        return HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b""
+
+    return server.Pages(
+        {
+            contract.REPORT_PATH: lambda: (HTTPStatus.OK, "application/json", report.encode(agent.told)),
+            contract.METRICS_PATH: lambda: (
+                HTTPStatus.OK,
+                CONTENT_TYPE_LATEST,
+                generate_latest(agent.metrics.registry),
+            ),
+            contract.HEALTH_PATH: health,
+        }
+    )
+
+
+def _read(path: Path) -> bytes | None:
+    """One byte more than is allowed shows that there is more."""
+    try:
+        with path.open("rb") as file:
+            return file.read(wanted.MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+
+
+def _signature(secrets: Path) -> str:
+    """A text that changes when a mounted Secret does: the kubelet swaps the link `..data` in its folder."""
+    told = []
+    try:
+        for path in sorted(secrets.glob("*/*")):
+            found = path.stat()
+            told.append(f"{path} {found.st_ino} {found.st_mtime_ns} {found.st_size}")
+    except OSError:
+        # In the middle of such a swap: the next look sees it whole.
+        return ""
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""The agent's arguments."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from attrs import frozen
+
+from inference_server import contract
+from inference_server.serve.refusal import InputError
+
+
+@frozen(kw_only=True)
+class Options:
+    """Where everything is, and what the engine was started with."""
+
+    engine: str
+    wanted: Path
+    cache: Path
+    secrets: Path
+    host: str
+    port: int
+    model: str
+    names: tuple[str, ...]
+    max_lora_rank: int | None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(field="arguments", rule=self.format_usage().strip(), found=message)
+
+
+def parse(words: Sequence[str]) -> Options:
+    """Raises InputError."""
+    parser = _Parser(prog=contract.AGENT_MODULE, allow_abbrev=False)
+    parser.add_argument(contract.ARG_ENGINE, default=f"http://127.0.0.1:{contract.PORT}", help="the server's URL")
+    parser.add_argument(contract.ARG_WANTED, type=Path, default=Path(contract.WANTED_FILE), help="the wanted adapters")
+    parser.add_argument(contract.ARG_CACHE, type=Path, default=Path(contract.ADAPTERS_DIRECTORY))
+    parser.add_argument(contract.ARG_SECRETS, type=Path, default=Path(contract.SECRETS_DIRECTORY))
+    parser.add_argument(contract.ARG_HOST, default="")
+    parser.add_argument(contract.ARG_PORT, type=int, default=contract.AGENT_PORT)
+    parser.add_argument(contract.ARG_MODEL, default="", help="what the engine serves: a folder, or a name on the hub")
+    parser.add_argument(contract.ARG_SERVED_MODEL_NAME, action="append", default=[], dest="names")
+    parser.add_argument(contract.ARG_MODEL_NAME, action="append", default=[], dest="names", help="another name of it")
+    parser.add_argument(contract.ARG_MAX_LORA_RANK, type=int, default=None)
+    found = parser.parse_args(list(words))
+    return Options(
+        engine=found.engine,
+        wanted=found.wanted,
+        cache=found.cache.absolute(),
+        secrets=found.secrets,
+        host=found.host,
+        port=found.port,
+        model=found.model,
+        names=tuple(found.names),
+        max_lora_rank=found.max_lora_rank,
+    )
