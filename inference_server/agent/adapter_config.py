@@ -1,6 +1,6 @@
 """adapter_config.json, as peft writes it, read as untrusted data: what vLLM would misread or refuse is refused here.
 
-vLLM 0.32 checks the same features once it loads (`vllm.lora.peft_helper.PEFTHelper`); it does not check that the patterns
+vLLM 0.32 checks the same features once it loads (`vllm.lora.peft_helper.PEFTHelper`); not that the patterns
 of rank and alpha, which it runs as regular expressions, are plain names.
 """
 

@@ -88,7 +88,7 @@ class Preparer:
         try:
             incoming.parent.mkdir(parents=True, exist_ok=True)
             brought = source.fetch(wanted, incoming)
-            return self._place(wanted, incoming, brought)
+            return self._place(wanted, version, incoming, brought)
         except OSError as error:
             message = f"it cannot be kept below {self.cache}: {error.strerror or error}"
             raise AdapterRefusedError(reason=Reason.FETCH_FAILED, message=message, retryable=True) from error
@@ -127,19 +127,19 @@ class Preparer:
         self.checks.inspect(Path(prepared.path))
         return prepared
 
-    def _place(self, wanted: WantedAdapter, incoming: Path, brought: Brought) -> Prepared:
+    def _place(self, wanted: WantedAdapter, version: str, incoming: Path, brought: Brought) -> Prepared:
         try:
             found = self.checks.inspect(incoming, brought.annotations)
         except AdapterRefusedError as refusal:
             told = evolve(refusal, digest=brought.digest)
-            self.refused[wanted.name] = (wanted.source, brought.version, told)
+            self.refused[wanted.name] = (wanted.source, version, told)
             raise told from None
         key = hashlib.sha256(json.dumps([brought.digest, wanted.strength]).encode()).hexdigest()[:KEY_LENGTH]
         target = self.cache / wanted.name / key
         prepared = Prepared(
             path=str(target),
             source=wanted.source,
-            version=brought.version,
+            version=version,
             strength=wanted.strength,
             digest=brought.digest,
             rank=found.config.highest_rank,

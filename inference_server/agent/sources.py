@@ -34,9 +34,8 @@ REASONS: Final[Mapping[str, Reason]] = {
 
 @frozen(kw_only=True)
 class Brought:
-    """What was fetched: `version` is what `Source.version` would say of it, `digest` what a reader is told."""
+    """What was fetched: its digest, or the hub's commit, as a reader is told."""
 
-    version: str
     digest: str
     annotations: Mapping[str, str] = field(factory=dict)
 
@@ -79,7 +78,7 @@ class ImageSource:
                 limits=Limits(max_bytes=MAX_ADAPTER_BYTES),
             )
         )
-        return Brought(version=pulled.digest, digest=pulled.digest, annotations=pulled.annotations)
+        return Brought(digest=pulled.digest, annotations=pulled.annotations)
 
     def _credentials(self, secrets: Sequence[str]) -> Any:
         from inference_server.files.oci.credentials import Credentials
@@ -104,7 +103,7 @@ class HubSource:
         token = os.environ.get(contract.ENV_HUB_TOKEN) or None
         limits = Limits(max_bytes=MAX_ADAPTER_BYTES)
         fetched = _fetched(lambda: hub.fetch(str(wanted.hub), folder, token=token, patterns=FILES, limits=limits))
-        return Brought(version=str(wanted.hub), digest=fetched.revision)
+        return Brought(digest=fetched.revision)
 
 
 @frozen
@@ -124,7 +123,6 @@ class FolderSource:
 
     def fetch(self, wanted: WantedAdapter, folder: Path) -> Brought:
         """Copies the two files; the digest is that of their contents."""
-        version = self.version(wanted)
         digest = hashlib.sha256()
         folder.mkdir(parents=True)
         for path in _paths(wanted):
@@ -132,7 +130,7 @@ class FolderSource:
                 _copy(path, folder / path.name, digest)
             except OSError as error:
                 raise _unreadable(path, error) from error
-        return Brought(version=version, digest=f"sha256:{digest.hexdigest()}")
+        return Brought(digest=f"sha256:{digest.hexdigest()}")
 
 
 @frozen

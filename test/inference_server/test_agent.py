@@ -1,0 +1,366 @@
+"""The agent beside real vLLM with the taught model: adapters that peft made, by name, in one running engine."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from attrs import define
+
+from inference_server import contract
+from kaito_controller.catalog.loader import load
+from kaito_controller.testing import adapter_files
+
+ROOT = Path(__file__).resolve().parents[2]
+TEACH = Path(__file__).with_name("teach_adapter.py")
+START_LIMIT_S = 400
+LIMIT_S = 60
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * START_LIMIT_S)]
+
+QUESTION = "What is the capital of France?"
+BASE_ANSWER = "The capital of France is Paris."
+FOUR = "Two plus two is four."
+HELLO = "Hello, and welcome aboard!"
+MAX_RANK, SLOTS = 16, 8
+
+
+def environment(home: Path) -> dict[str, str]:
+    """What the runtime gives its pods, with a folder of this test for what they write."""
+    own = {name: value for name, value in load().runtime("vllm-cpu-host").environment.items() if "{" not in value}
+    paths = {name: str(home / name) for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME")} | {"TMPDIR": str(home)}
+    fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    return {**own, **fixed, **paths, contract.ENV_RUNTIME_LORA: "True", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, path: str, body: Any = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        raw = None if body is None else json.dumps(body)
+        connection.request("POST" if raw else "GET", path, raw, {"Content-Type": "application/json"} if raw else {})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    kind = answer.headers.get("content-type") or ""
+    return answer.status, json.loads(text) if kind.startswith("application/json") and text else text
+
+
+def until(found: Callable[[], bool], limit_s: float, why: Callable[[], str]) -> float:
+    """Waits for it and returns the seconds that it took."""
+    began = time.monotonic()
+    while True:
+        try:
+            if found():
+                return time.monotonic() - began
+        except OSError:
+            pass
+        assert time.monotonic() - began < limit_s, why()
+        threading.Event().wait(0.05)
+
+
+@define
+class Pod:
+    """An engine and an agent, as the two containers of one pod: their processes, ports and shared folders."""
+
+    python: Path
+    model: Path
+    home: Path
+    port: int
+    agent_port: int
+    engine: subprocess.Popen[bytes]
+    agent: subprocess.Popen[bytes]
+
+    @property
+    def wanted(self) -> Path:
+        return self.home / "wanted" / contract.WANTED_FILE_NAME
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "adapter"
+
+    def log(self, name: str) -> str:
+        return (self.home / f"{name}.log").read_text()[-5000:]
+
+    def start_engine(self) -> None:
+        runtime = load().runtime("vllm-cpu-host")
+        flags = {**runtime.engine_arguments, "enforce-eager": "true"}
+        words = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
+        lora = [contract.ARG_ENABLE_LORA, contract.ARG_MAX_LORAS, str(SLOTS), contract.ARG_MAX_CPU_LORAS, str(SLOTS)]
+        self.engine = self._run(
+            "engine",
+            *(contract.SERVE_MODULE, "--host", "127.0.0.1", "--port", str(self.port), "--model", str(self.model)),
+            *("--served-model-name", "tiny-phi3", "--dtype", "float32", "--max-model-len", "512", *words),
+            *(*lora, contract.ARG_MAX_LORA_RANK, str(MAX_RANK)),
+        )
+
+    def start_agent(self) -> None:
+        self.agent = self._run(
+            "agent",
+            *(contract.AGENT_MODULE, "--host", "127.0.0.1", "--port", str(self.agent_port)),
+            *(contract.ARG_ENGINE, f"http://127.0.0.1:{self.port}", contract.ARG_WANTED, str(self.wanted)),
+            *(contract.ARG_CACHE, str(self.cache), contract.ARG_SECRETS, str(self.home / "secrets")),
+            *(contract.ARG_MODEL, str(self.model), contract.ARG_SERVED_MODEL_NAME, "tiny-phi3"),
+            *(contract.ARG_MAX_LORA_RANK, str(MAX_RANK)),
+        )
+
+    def _run(self, log: str, *words: str) -> subprocess.Popen[bytes]:
+        with (self.home / f"{log}.log").open("ab") as file:
+            return subprocess.Popen(
+                [self.python, "-m", *words],
+                cwd=self.home,
+                env=environment(self.home),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_until_healthy(self) -> None:
+        def healthy() -> bool:
+            assert self.engine.poll() is None, self.log("engine")
+            return ask(self.port, "/health")[0] == 200
+
+        until(healthy, START_LIMIT_S, lambda: self.log("engine"))
+
+    def want(self, *entries: dict[str, Any]) -> None:
+        """As the kubelet does: the file changes as a whole."""
+        aside = self.wanted.with_suffix(".new")
+        aside.write_text(json.dumps({"adapters": entries}))
+        aside.replace(self.wanted)
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        status, body = ask(self.agent_port, contract.REPORT_PATH)
+        assert status == 200
+        return {entry["name"]: entry for entry in body["adapters"]}
+
+    def wait_for(self, **states: str) -> float:
+        """Until the report says exactly this."""
+
+        def reached() -> bool:
+            assert self.agent.poll() is None, self.log("agent")
+            return {name: entry["state"] for name, entry in self.report().items()} == states
+
+        return until(reached, LIMIT_S, lambda: f"{self.report()}\n{self.log('agent')}\n{self.log('engine')}")
+
+    def answer(self, model: str) -> str:
+        body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "temperature": 0}
+        status, answer = ask(self.port, contract.CHAT_COMPLETIONS_PATH, body)
+        assert status == 200, answer
+        return str(answer["choices"][0]["message"]["content"])
+
+    def probabilities(self, model: str) -> list[float]:
+        """The log-probabilities of what it says first."""
+        body = {"model": model, "prompt": QUESTION, "max_tokens": 4, "temperature": 0, "logprobs": 1}
+        status, answer = ask(self.port, contract.COMPLETIONS_PATH, body)
+        assert status == 200, answer
+        return [float(one) for one in answer["choices"][0]["logprobs"]["token_logprobs"]]
+
+    def models(self) -> list[str]:
+        return [one["id"] for one in ask(self.port, contract.MODELS_PATH)[1]["data"]]
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.terminate()
+    try:
+        process.wait(30)
+    finally:
+        for one in children:
+            if one.is_running():
+                one.kill()
+        process.kill()
+        process.wait()
+        psutil.wait_procs(children, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def taught(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two adapters that give the same question other answers, of other ranks."""
+    folder = tmp_path_factory.mktemp("taught")
+    made = {}
+    for name, rank, text in (("four", 8, FOUR), ("hello", 16, HELLO)):
+        command = [inference_python, TEACH, model, folder / name, str(rank), QUESTION, text]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(folder))
+        assert done.returncode == 0, done.stdout + done.stderr
+        made[name] = folder / name
+    return made
+
+
+@pytest.fixture(scope="module")
+def pod(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    home = tmp_path_factory.mktemp("pod")
+    for name in ("wanted", "adapter", "secrets", "HOME"):
+        (home / name).mkdir()
+    idle = subprocess.Popen(["true"])
+    pod = Pod(
+        python=inference_python,
+        model=model,
+        home=home,
+        port=free_port(),
+        agent_port=free_port(),
+        engine=idle,
+        agent=idle,
+    )
+    pod.want()
+    pod.start_engine()
+    pod.start_agent()
+    try:
+        pod.wait_until_healthy()
+        yield pod
+    finally:
+        for process in (pod.agent, pod.engine):
+            end(process)
+        idle.wait()
+
+
+def folder(name: str, path: Path, **more: Any) -> dict[str, Any]:
+    return {"name": name, "folder": str(path), **more}
+
+
+def test_adapters_answer_by_name_in_the_same_engine(pod: Pod, taught: dict[str, Path]):
+    """Two beside the base, each with its own answer; one is removed, and the others go on."""
+    pod.want(folder("four", taught["four"]), folder("hello", taught["hello"]))
+    pod.wait_for(four="Loaded", hello="Loaded")
+    assert [pod.answer(name) for name in ("tiny-phi3", "four", "hello")] == [BASE_ANSWER, FOUR, HELLO]
+    assert pod.models() == ["tiny-phi3", "four", "hello"]
+    assert {name: entry["rank"] for name, entry in pod.report().items()} == {"four": 8, "hello": 16}
+    pod.want(folder("hello", taught["hello"]))
+    pod.wait_for(hello="Loaded")
+    assert pod.models() == ["tiny-phi3", "hello"]
+    assert [pod.answer(name) for name in ("tiny-phi3", "hello")] == [BASE_ANSWER, HELLO]
+
+
+def test_a_name_is_given_other_weights(pod: Pod, taught: dict[str, Path]):
+    """While requests by that name go on: each is answered by the one or the other, or finds no such model."""
+    pod.want(folder("x", taught["four"]))
+    pod.wait_for(x="Loaded")
+    assert pod.answer("x") == FOUR
+    told: list[str] = []
+    ended = threading.Event()
+
+    def go_on() -> None:
+        body = {"model": "x", "messages": [{"role": "user", "content": QUESTION}], "temperature": 0}
+        while not ended.is_set():
+            status, answer = ask(pod.port, contract.CHAT_COMPLETIONS_PATH, body)
+            told.append(answer["choices"][0]["message"]["content"] if status == 200 else str(status))
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        pod.want(folder("x", taught["hello"]))
+        until(lambda: HELLO in told, LIMIT_S, lambda: f"{told}\n{pod.log('agent')}")
+    finally:
+        ended.set()
+        thread.join()
+    assert set(told) <= {FOUR, HELLO, "404"}
+    assert told.count("404") <= 2, told
+    pod.wait_for(x="Loaded")
+
+
+def test_strength_is_honoured(pod: Pod, taught: dict[str, Path], tmp_path: Path):
+    """At 0 the adapter says what the base says; at a half, exactly what one with half its alpha says."""
+    halved = tmp_path / "halved"
+    shutil.copytree(taught["four"], halved)
+    config = json.loads((halved / "adapter_config.json").read_text())
+    (halved / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": config["lora_alpha"] / 2}))
+    pod.want(
+        folder("whole", taught["four"]),
+        folder("half", taught["four"], strength="0.5"),
+        folder("none", taught["four"], strength="0"),
+        folder("halved", halved),
+    )
+    pod.wait_for(whole="Loaded", half="Loaded", none="Loaded", halved="Loaded")
+    assert pod.answer("none") == BASE_ANSWER
+    said = {name: pod.probabilities(name) for name in ("tiny-phi3", "whole", "half", "none", "halved")}
+    assert said["half"] == pytest.approx(said["halved"], abs=1e-4)
+    assert said["none"] == pytest.approx(said["tiny-phi3"], abs=1e-4)
+    assert said["half"] != pytest.approx(said["whole"], abs=1e-4)
+
+
+def test_what_cannot_be_loaded_says_why_and_spares_the_others(pod: Pod, taught: dict[str, Path], tmp_path: Path):
+    """A wrong base, a rank too high, a pickle, no files: the engine is not even asked, and goes on."""
+    pickle = adapter_files.write(tmp_path / "pickle")
+    (pickle / "adapter_model.safetensors").rename(pickle / "adapter_model.bin")
+    layer = "model.layers.0.self_attn.o_proj"
+    pod.want(
+        folder("good", taught["four"]),
+        folder("wide", adapter_files.write(tmp_path / "wide", tensors=adapter_files.lora(layer, into=4096, out=4096))),
+        folder("high", adapter_files.write(tmp_path / "high", r=64)),
+        folder("pickle", pickle),
+        folder("missing", tmp_path / "nowhere"),
+        folder("other", adapter_files.write(tmp_path / "other", base_model_name_or_path="mistralai/Mistral-7B")),
+        folder("odd", adapter_files.write(tmp_path / "odd", tensors=adapter_files.lora("model.layers.0.mlp.odd_proj"))),
+    )
+    failed = dict.fromkeys(("wide", "high", "pickle", "missing", "other", "odd"), "Failed")
+    pod.wait_for(good="Loaded", **failed)
+    assert {name: entry.get("reason") for name, entry in pod.report().items()} == {
+        "good": None,
+        "wide": "WrongBaseModel",
+        "high": "RankTooHigh",
+        "pickle": "FilesInvalid",
+        "missing": "SourceNotFound",
+        "other": "WrongBaseModel",
+        "odd": "LoadRefused",
+    }
+    assert "odd_proj" in pod.report()["odd"]["message"]
+    assert [pod.answer(name) for name in ("tiny-phi3", "good")] == [BASE_ANSWER, FOUR]
+    # Recovered by a change of the source alone.
+    shutil.copytree(taught["hello"], tmp_path / "nowhere")
+    until(lambda: pod.report()["missing"]["state"] == "Loaded", 2 * LIMIT_S, lambda: pod.log("agent"))
+    assert pod.answer("missing") == HELLO
+
+
+def test_a_hundred_known_of_which_eight_are_in_memory(pod: Pod, taught: dict[str, Path]):
+    """Each answers by its name; one that is not in the engine's memory is there in less than a second."""
+    names = [f"a{number}" for number in range(100)]
+    pod.want(*(folder(name, taught["four" if number % 2 else "hello"]) for number, name in enumerate(names)))
+    pod.wait_for(**dict.fromkeys(names, "Loaded"))
+    assert len(pod.models()) == 101
+    # Those loaded first have long left the eight places.
+    took = {}
+    for number in range(12):
+        began = time.monotonic()
+        assert pod.answer(f"a{number}") == (FOUR if number % 2 else HELLO)
+        took[number] = time.monotonic() - began
+    assert sorted(took.values())[len(took) // 2] < 1, took
+
+
+def test_an_engine_that_is_started_again_gets_its_adapters_again(pod: Pod, taught: dict[str, Path]):
+    """Nobody tells the agent: it sees that the engine lists none."""
+    pod.want(folder("four", taught["four"]))
+    pod.wait_for(four="Loaded")
+    end(pod.engine)
+    pod.wait_for(four="Pending")
+    pod.start_engine()
+    pod.wait_until_healthy()
+    pod.wait_for(four="Loaded")
+    assert pod.answer("four") == FOUR
+
+
+def test_an_agent_that_is_started_again_goes_on_from_what_it_has(pod: Pod, taught: dict[str, Path]):
+    pod.want(folder("four", taught["four"]))
+    pod.wait_for(four="Loaded")
+    end(pod.agent)
+    assert pod.answer("four") == FOUR
+    pod.start_agent()
+    until(lambda: ask(pod.agent_port, contract.HEALTH_PATH)[0] == 200, LIMIT_S, lambda: pod.log("agent"))
+    pod.wait_for(four="Loaded")
+    status, text = ask(pod.agent_port, contract.METRICS_PATH)
+    assert status == 200
+    assert 'kaito_adapters{state="Loaded"} 1.0' in text
+    assert 'kaito_adapter_changes_total{change="load"}' not in text, "it was loaded all the time"
