@@ -35,7 +35,7 @@ class Limits:
     max_ratio: int = 200
     attempts: int = 5
     connect_timeout_s: float = 10.0
-    read_timeout_s: float = 30.0
+    read_timeout_s: float = 60.0
     min_bytes_per_second: int = 1024
     slow_window_s: float = 60.0
     max_wait_s: float = 60.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import socket
@@ -333,6 +334,33 @@ def test_a_full_disk_is_said_and_leaves_nothing(web_server, tmp_path, monkeypatc
     monkeypatch.setattr(urls.disk.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 0}))
     error = failure(f"{url}/x", tmp_path / "d")
     assert (error.kind, error.retryable) == (Kind.DISK_FULL, True)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_said_and_leaves_nothing(web_server, tmp_path):
+    """The kernel's own full device stands in for the disk: every write to it fails."""
+    url, answers, _ = web_server
+    answers["/x"] = {"body": bytes(100_000)}
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / ".x.fetching").symlink_to("/dev/full")
+    error = failure(f"{url}/x", tmp_path / "d")
+    assert (error.kind, error.retryable) == (Kind.DISK_FULL, True)
+    assert "no room" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EDQUOT, Kind.DISK_FULL),
+        (errno.EROFS, Kind.DISK_FULL),
+        (errno.EACCES, Kind.DISK_FULL),
+        (errno.ENAMETOOLONG, Kind.INVALID),
+    ],
+)
+def test_what_the_file_system_refuses_is_one_error(number, kind):
+    with pytest.raises(FetchError) as caught, urls.disk.writing("x"):
+        raise OSError(number, "no", "/mnt/x")
+    assert caught.value.kind is kind
+    assert "/mnt/x" in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_made_is_said(web_server, tmp_path):
