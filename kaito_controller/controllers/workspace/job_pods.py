@@ -23,6 +23,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
     contract.EXIT_UNAVAILABLE: "a hub, registry or web server did not answer",
     contract.EXIT_ENGINE: "the training could not start or died",
     contract.EXIT_OUTPUT: "the result cannot be saved or pushed",
+    contract.EXIT_STOPPED: "it was stopped by a signal, and the next try goes on from the last checkpoint",
     contract.EXIT_CONFIG: "the configuration is wrong, or does not fit the model and the GPU",
 }
 
