@@ -56,6 +56,7 @@ TUNE_RUN: Final = "run"
 TUNE_FETCH_CONTAINER: Final = "fetch"
 TUNE_CONTAINER: Final = "tune"
 TUNE_PORT: Final = PORT
+# When `run` ends well, the last line of its termination message is its last report, as REPORT_PATH answered it.
 
 # Arguments. The value follows as a word of its own (`--model`, `NAME`); no argument ever passes through a shell.
 ARG_MODEL: Final = "--model"

@@ -12,12 +12,19 @@ TERMINATION_LOG: Final = Path("/dev/termination-log")
 MAX_BYTES: Final = 4096
 
 
-def tell(line: str) -> None:
-    """Writes the line to stderr, as the last one, and to the container's termination message."""
+def tell(line: str, *, report: str = "") -> None:
+    """Writes the line to stderr, as the last one, and to the container's termination message.
+
+    A report for programs follows there as a line of its own, if the kubelet keeps that much.
+    """
     print(line, file=sys.stderr, flush=True)
     try:
         if TERMINATION_LOG.is_file():
-            TERMINATION_LOG.write_bytes(line.encode("utf-8", "replace")[:MAX_BYTES])
+            last = report.encode("utf-8", "replace")
+            room = MAX_BYTES - len(last) - 1
+            words = line.encode("utf-8", "replace")
+            text = words[:room] + b"\n" + last if last and room > 0 else words[:MAX_BYTES]
+            TERMINATION_LOG.write_bytes(text)
     except OSError:
         # Nobody to tell it to: the line on stderr stands.
         return

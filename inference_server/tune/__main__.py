@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 (a fault of our own, and the cause must still be told)
         traceback.print_exception(error)
         ended = Ending(contract.EXIT_ENGINE, f"a fault of the tuning's own: {type(error).__name__}: {error}")
-    ending.tell(f"inference_server: ended ({ended.code}): {ended.cause}")
+    ending.tell(f"inference_server: ended ({ended.code}): {ended.cause}", report=ended.report)
     return ended.code
 
 

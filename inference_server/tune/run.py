@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from attrs import evolve
+
 from inference_server import contract
 from inference_server.serve.refusal import InputError
 from inference_server.tune import adapter, pushing, report
@@ -31,7 +33,9 @@ def run(arguments: Arguments, words: Sequence[str]) -> Ending:
         ):
             ending = _told(progress, lambda: _work(arguments, supervisor))
             _keep(arguments.output, progress)
-    return ending
+    if ending.code != contract.EXIT_OK:
+        return ending
+    return evolve(ending, report=json.dumps(progress.now().report()))
 
 
 def _work(arguments: Arguments, supervisor: Supervisor) -> Ending:

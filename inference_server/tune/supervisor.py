@@ -29,10 +29,11 @@ _COUNT: Final = "import torch; print(torch.cuda.device_count())"
 
 @frozen
 class Ending:
-    """How the training ended: exit code and cause."""
+    """How the training ended: exit code and cause, and after a good end the last report as JSON."""
 
     code: int
     cause: str
+    report: str = ""
 
 
 @mutable
