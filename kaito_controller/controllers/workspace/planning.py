@@ -53,8 +53,11 @@ def _ground(workspace: Workspace, snapshot: Snapshot, catalog: Catalog, settings
 
 
 def _runtimes(workspace: Workspace, settings: Settings) -> tuple[Runtime, ...] | Blocked:
-    """Return the runtimes with the engine that a Workspace asks for, which is the operator's own unless it does."""
+    """Return the runtimes that tune, or that serve with the engine a Workspace asks for (else the operator's own)."""
     found = (settings.runtime, *settings.alternatives)
+    if workspace.tuning is not None:
+        # The annotation chooses what serves; whichever it is, adapters are trained by the same program.
+        return tuple(one for one in found if one.tuning is not None) or found
     asked = workspace.metadata.annotations.get(keys.RUNTIME)
     if asked is None:
         return of_engine(settings.runtime.engine, found)

@@ -105,6 +105,25 @@ def test_qlora_fits_where_lora_does_not(plan):
     assert made.arguments[1:3] == ("--method", "qlora")
 
 
+def test_the_engine_that_serves_does_not_matter(plan):
+    """An adapter is trained by the same program, whichever runtime the annotation asks for."""
+    made = plan(tuning_workspace(metadata={"annotations": {keys.RUNTIME: "transformers"}}))
+    assert isinstance(made, TuningPlan)
+    assert made.runtime.name == "vllm-cuda"
+
+
+def test_a_runtime_that_tunes_is_preferred(catalog, settings, snapshot):
+    """Else it is said that there is none."""
+    serves = evolve(settings.runtime, name="serves", tuning=None)
+    alone = plan_workspace(snapshot(tuning_workspace()), catalog, evolve(settings, runtime=serves))
+    assert isinstance(alone, Blocked)
+    assert (alone.reason, "runtime serves has no container" in alone.message) == (Reason.RUNTIME_UNSUPPORTED, True)
+    beside = evolve(settings, runtime=serves, alternatives=(settings.runtime,))
+    made = plan_workspace(snapshot(tuning_workspace()), catalog, beside)
+    assert isinstance(made, TuningPlan)
+    assert made.runtime.name == "vllm-cuda"
+
+
 def test_a_gated_model_without_a_token_is_told(plan):
     """The path of the field is that of tuning."""
     found = plan(tuning_workspace(preset="llama-3.1-8b-instruct"))
