@@ -6,7 +6,6 @@ The command asks for the version of `vllm` before it looks at its arguments, and
 from __future__ import annotations
 
 import importlib.metadata
-import sys
 
 
 def _version(name: str) -> str:
@@ -23,4 +22,4 @@ if __name__ == "__main__":
     importlib.metadata.version = _version
     from vllm.entrypoints.cli.main import main
 
-    sys.exit(main())
+    main()
