@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib.metadata
 
 
-def _version(name: str) -> str:
-    return _known(_package() if name == "vllm" else name)
+def _version(distribution_name: str) -> str:
+    return _known(_package() if distribution_name == "vllm" else distribution_name)
 
 
 def _package() -> str:
