@@ -50,7 +50,8 @@ def run(options: Options) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    checks = Checks(base=base_model.read(options.model, options.names), max_rank=options.max_lora_rank)
+    base = base_model.BaseFinder(model=options.model, names=options.names, downloads=options.downloads)
+    checks = Checks(find_base=base.find, max_rank=options.max_lora_rank)
     fetches = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
     agent = Agent(
         engine=Engine(options.engine),

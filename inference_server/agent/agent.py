@@ -19,6 +19,8 @@ from inference_server.serve.refusal import InputError
 
 # Between two looks at the list and at the engine.
 STEP_S: Final = 1.0
+# Between two looks at an engine that serves all that is wanted: only a restart of it is to be found.
+SETTLED_S: Final = 3.0
 # Loads in one step, after which the report is told anew.
 LOADS_PER_STEP: Final = 8
 # How long a folder that nothing names is kept: requests that began with it read it again when the engine had put it
@@ -68,6 +70,8 @@ class Agent:
         factory=queue.SimpleQueue, init=False
     )
     _unused_since: dict[str, float] = field(factory=dict, init=False)
+    _listed: Listing | None = field(default=None, init=False)
+    _listed_at: float = field(default=0.0, init=False)
     _engine_problem: str = field(default="", init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -78,7 +82,7 @@ class Agent:
         self._take_outcomes()
         self._read_list()
         self._read_secrets()
-        situation = self._situation(self._listing())
+        situation = self._seen()
         if self._text is not None:
             situation = self._act(situation)
             self._tidy(situation)
@@ -87,14 +91,29 @@ class Agent:
     def _situation(self, listing: Listing | None) -> Situation:
         return Situation(known=dict(self.known), listing=listing, cache=self.cache, unclear=frozenset(self._refused))
 
+    def _seen(self) -> Situation:
+        """The situation by a listing that is at most SETTLED_S old when it says that all is well, else by a new one."""
+        last = self._situation(self._listed)
+        if self.clock() - self._listed_at < SETTLED_S and self._is_settled(last):
+            return last
+        return self._situation(self._listing())
+
+    def _is_settled(self, situation: Situation) -> bool:
+        listing = situation.listing
+        if listing is None or not all(situation.is_loaded(one) for one in situation.known.values()):
+            return False
+        return all(name in situation.known for name, path in listing.adapters.items() if situation.is_ours(path))
+
     def _listing(self) -> Listing | None:
+        self._listed_at = self.clock()
         try:
-            listing = self.engine.listing()
+            self._listed = self.engine.listing()
         except EngineUnreachableError as error:
             self._say_of_engine(str(error))
-            return None
-        self._say_of_engine("")
-        return listing
+            self._listed = None
+        else:
+            self._say_of_engine("")
+        return self._listed
 
     def _read_list(self) -> None:
         try:
@@ -189,6 +208,7 @@ class Agent:
         vLLM 0.32 can also load in place (`load_inplace`), but then reads the adapter from the disk again at every step
         of every request that uses it, for as long as it is loaded.
         """
+        self.preparing.check(action.path)
         if action.instead_of is None:
             self.engine.load(action.name, action.path)
             return

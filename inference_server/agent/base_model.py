@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from inference_server.agent import tensor_file
 from inference_server.agent.tensor_file import TensorFileError
@@ -66,14 +66,44 @@ class BaseModel:
         return f"it was made for a model that is {width} numbers wide, and the base model is {self.hidden_size} wide"
 
 
-def read(model: str, names: Iterable[str]) -> BaseModel:
-    """What the files of `model` say, when it is a folder; unreadable files say nothing, as the engine judges them."""
-    folder = Path(model)
-    own = PurePosixPath(model).name if model.startswith(("/", ".")) else model
-    known = tuple(dict.fromkeys((own, *names)))
-    if not model.startswith(("/", ".")):
+@define(kw_only=True)
+class BaseFinder:
+    """Finds the base model's files: a folder, or where the engine downloads a hub's model to, once it has."""
+
+    model: str
+    names: tuple[str, ...]
+    downloads: Path | None = None
+    _found: BaseModel | None = field(default=None, init=False)
+
+    def find(self) -> BaseModel:
+        """What is known now. Files that were read once are not read again: a model that is served does not change."""
+        if self._found is None:
+            found = read(self.model, self.names, self.downloads)
+            if not found.shapes and found.hidden_size is None:
+                return found
+            self._found = found
+        return self._found
+
+
+def read(model: str, names: Iterable[str], downloads: Path | None = None) -> BaseModel:
+    """What the files of `model` say; those that are not there or unreadable say nothing, as the engine judges them."""
+    is_folder = model.startswith(("/", "."))
+    known = tuple(dict.fromkeys(one for one in (PurePosixPath(model).name if is_folder else model, *names) if one))
+    folder = Path(model) if is_folder else _downloaded(model, downloads)
+    if folder is None:
         return BaseModel(names=known)
     return BaseModel(names=known, shapes=_shapes(folder), hidden_size=_hidden_size(folder / "config.json"))
+
+
+def _downloaded(model: str, downloads: Path | None) -> Path | None:
+    """The newest snapshot in a cache as huggingface_hub lays it out."""
+    if downloads is None:
+        return None
+    snapshots = downloads / f"models--{model.partition('@')[0].replace('/', '--')}" / "snapshots"
+    try:
+        return max(snapshots.iterdir(), key=lambda path: path.stat().st_mtime, default=None)
+    except OSError:
+        return None
 
 
 def hidden_size(config: Any) -> int | None:

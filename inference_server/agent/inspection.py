@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -36,16 +36,16 @@ class Inspected:
 class Checks:
     """What adapters are held against."""
 
-    base: BaseModel
+    find_base: Callable[[], BaseModel]
     max_rank: int | None = None
 
     def inspect(self, folder: Path, annotations: Mapping[str, str] | None = None) -> Inspected:
         """Reads headers only, never the weights. Raises AdapterRefusedError, with the rank where it is known."""
-        config = adapter_config.read(folder)
-        self._check_base(config, (annotations or {}).get(contract.ANNOTATION_MODEL_NAME))
+        config, base = adapter_config.read(folder), self.find_base()
+        _check_names(base, config, (annotations or {}).get(contract.ANNOTATION_MODEL_NAME))
         modules = _modules(_tensors(folder))
         for module, halves in modules.items():
-            self._check_module(module, halves, config)
+            _check_module(base, module, halves, config)
         rank = config.highest_rank
         if self.max_rank is not None and rank > self.max_rank:
             raise AdapterRefusedError(
@@ -55,33 +55,42 @@ class Checks:
             )
         return Inspected(config=config, modules=tuple(modules))
 
-    def _check_base(self, config: AdapterConfig, annotation: str | None) -> None:
-        for name, where in (
-            (annotation, contract.ANNOTATION_MODEL_NAME),
-            (config.base_model, adapter_config.FILE_NAME),
-        ):
-            if self.base.contradicts(name):
-                raise AdapterRefusedError(
-                    reason=Reason.WRONG_BASE_MODEL,
-                    message=f"{where} says that it was made for {name}, and this engine serves {self.base.names[0]}; "
-                    "name an adapter of this model",
-                )
 
-    def _check_module(self, module: str, halves: Mapping[str, Tensor], config: AdapterConfig) -> None:
-        if set(halves) != {"A", "B"}:
-            _invalid(f"{module} has only half of its weights")
-        shapes = [halves[half].shape for half in "AB"]
-        if any(len(shape) != 2 for shape in shapes):  # noqa: PLR2004 (matrices)
-            _invalid(f"the weights of {module} are no matrices")
-        (rank_a, into), (out, rank_b) = shapes
-        rank = config.rank_of(module)
-        if not rank_a == rank_b == rank:
-            _invalid(f"the weights of {module} have ranks {rank_a} and {rank_b}, and the config says {rank}")
-        why = self.base.disagreement(module, out, into)
-        if why is not None:
+def _check_names(base: BaseModel, config: AdapterConfig, annotation: str | None) -> None:
+    for name, where in (
+        (annotation, contract.ANNOTATION_MODEL_NAME),
+        (config.base_model, adapter_config.FILE_NAME),
+    ):
+        if base.contradicts(name):
             raise AdapterRefusedError(
-                reason=Reason.WRONG_BASE_MODEL, message=f"{module} does not fit: {why}; name an adapter of this model"
+                reason=Reason.WRONG_BASE_MODEL,
+                message=f"{where} says that it was made for {name}, and this engine serves {base.names[0]}; "
+                "name an adapter of this model",
             )
+
+
+def _check_module(base: BaseModel, module: str, halves: Mapping[str, Tensor], config: AdapterConfig) -> None:
+    if set(halves) != {"A", "B"}:
+        _invalid(f"{module} has only half of its weights")
+    shapes = [halves[half].shape for half in "AB"]
+    if any(len(shape) != 2 for shape in shapes):  # noqa: PLR2004 (matrices)
+        _invalid(f"the weights of {module} are no matrices")
+    (rank_a, into), (out, rank_b) = shapes
+    rank = config.rank_of(module)
+    if not rank_a == rank_b == rank:
+        _invalid(f"the weights of {module} have ranks {rank_a} and {rank_b}, and the config says {rank}")
+    why = base.disagreement(module, out, into)
+    if why is not None:
+        raise AdapterRefusedError(
+            reason=Reason.WRONG_BASE_MODEL, message=f"{module} does not fit: {why}; name an adapter of this model"
+        )
+
+
+def missing_tensors(names: Iterable[str]) -> str:
+    """What to say of a folder with these files and without TENSORS_NAME."""
+    pickled = sorted(name for name in names if name.endswith(PICKLED))
+    found = f"only {', '.join(pickled)[:80]}, which may run code when it is read" if pickled else "none"
+    return f"{TENSORS_NAME} is needed, found {found}; save the adapter as safetensors"
 
 
 def _tensors(folder: Path) -> Mapping[str, Tensor]:
@@ -89,9 +98,7 @@ def _tensors(folder: Path) -> Mapping[str, Tensor]:
     try:
         return tensor_file.read_header(path)
     except FileNotFoundError:
-        pickled = sorted(one.name for one in folder.iterdir() if one.suffix in PICKLED)
-        found = f"only {', '.join(pickled)[:80]}, which may run code when it is read" if pickled else "none"
-        _invalid(f"{TENSORS_NAME} is needed, found {found}; save the adapter as safetensors")
+        _invalid(missing_tensors(path.name for path in folder.iterdir()))
     except OSError as error:
         _invalid(f"{TENSORS_NAME} cannot be read: {error.strerror}")
     except TensorFileError as error:

@@ -26,6 +26,7 @@ class Options:
     model: str
     names: tuple[str, ...]
     max_lora_rank: int | None
+    downloads: Path | None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,6 +47,7 @@ def parse(words: Sequence[str]) -> Options:
     parser.add_argument(contract.ARG_SERVED_MODEL_NAME, action="append", default=[], dest="names")
     parser.add_argument(contract.ARG_MODEL_NAME, action="append", default=[], dest="names", help="another name of it")
     parser.add_argument(contract.ARG_MAX_LORA_RANK, type=int, default=None)
+    parser.add_argument(contract.ARG_DOWNLOAD_DIR, type=Path, default=None, help="where the engine downloads it to")
     found = parser.parse_args(list(words))
     return Options(
         engine=found.engine,
@@ -57,4 +59,5 @@ def parse(words: Sequence[str]) -> Options:
         model=found.model,
         names=tuple(found.names),
         max_lora_rank=found.max_lora_rank,
+        downloads=found.download_dir,
     )

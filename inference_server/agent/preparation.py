@@ -53,6 +53,10 @@ class Preparing(Protocol):
         """What lies ready for this name, from before as well."""
         ...
 
+    def check(self, path: str) -> None:
+        """Looks again at one, with what is known by now. Raises AdapterRefusedError."""
+        ...
+
     def paths(self) -> Iterable[str]:
         """Every folder that lies ready."""
         ...
@@ -106,6 +110,10 @@ class Preparer:
             if Path(prepared.path).is_dir():
                 found.append(prepared)
         return found
+
+    def check(self, path: str) -> None:
+        """Once the engine answers, its model's files are there to hold the adapter against."""
+        self.checks.inspect(Path(path))
 
     def paths(self) -> list[str]:
         """Folders below the names; what is on its way in does not count."""

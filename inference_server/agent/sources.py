@@ -117,7 +117,7 @@ class FolderSource:
             try:
                 found = path.stat()
             except OSError as error:
-                raise _unreadable(path, error) from error
+                raise _without_tensors(path) or _unreadable(path, error) from error
             told.append(f"{path.name} {found.st_ino} {found.st_size} {found.st_mtime_ns}")
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
@@ -179,6 +179,17 @@ def _copy(source: Path, target: Path, digest: Any) -> None:
                 raise OSError(None, f"it is larger than {MAX_ADAPTER_BYTES} bytes")
             digest.update(chunk)
             writing.write(chunk)
+
+
+def _without_tensors(path: Path) -> AdapterRefusedError | None:
+    """A folder that has an adapter, but not as safetensors, is not merely empty."""
+    try:
+        names = [one.name for one in path.parent.iterdir()]
+    except OSError:
+        return None
+    if path.name != inspection.TENSORS_NAME or not any(name.endswith(inspection.PICKLED) for name in names):
+        return None
+    return AdapterRefusedError(reason=Reason.FILES_INVALID, message=inspection.missing_tensors(names), retryable=True)
 
 
 def _unreadable(path: Path, error: OSError) -> AdapterRefusedError:

@@ -24,6 +24,11 @@ class ConditionType(StrEnum):
     NODES_READY = "NodesReady", ("Workspace",), "As many nodes as the plan needs are Ready and show their GPUs."
     RESOURCE_READY = "ResourceReady", ("Workspace",), "Everything the workload runs on is there."
     INFERENCE_READY = "InferenceReady", ("Workspace",), "Every replica answers its readiness probe."
+    ADAPTERS_READY = (
+        "AdaptersReady",
+        ("Workspace",),
+        "The engine serves every adapter of inference.adapters. InferenceReady does not depend on it.",
+    )
     JOB_STARTED = "JobStarted", ("Workspace",), "The tuning Job has started."
     WORKSPACE_SUCCEEDED = (
         "WorkspaceSucceeded",

@@ -211,6 +211,36 @@ class Reason(StrEnum):
         "Every replica is ready.",
         "Nothing to do.",
     )
+    ADAPTERS_LOADED = (
+        "AdaptersLoaded",
+        "The engine serves every adapter.",
+        "Each was fetched, checked and loaded.",
+        "Nothing to do.",
+    )
+    ADAPTERS_PENDING = (
+        "AdaptersPending",
+        "Adapters are on their way into the engine.",
+        "They are being fetched, or the engine is starting.",
+        "Wait; status.adapters says of each how far it is.",
+    )
+    ADAPTERS_FAILED = (
+        "AdaptersFailed",
+        "Some adapters cannot be loaded; the model and the other adapters are served.",
+        "status.adapters gives each its reason.",
+        "Do what the message says; a failed adapter is tried again by itself.",
+    )
+    ADAPTER_LOADED = (
+        "AdapterLoaded",
+        "The engine serves an adapter.",
+        "It was fetched, checked and loaded, or replaced by other content.",
+        "Nothing to do.",
+    )
+    ADAPTER_FAILED = (
+        "AdapterFailed",
+        "An adapter cannot be loaded.",
+        "Its source, its files or the engine; the message says which.",
+        "Do what the message says; it is tried again by itself.",
+    )
     CONTAINER_OOM_KILLED = (
         "ContainerOOMKilled",
         "A container was killed for using more memory than it may.",

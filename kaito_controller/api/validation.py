@@ -15,11 +15,12 @@ from attrs import frozen
 
 from kaito_controller.api import labels
 from kaito_controller.api.workspace import AdapterSpec, DataDestination, DataSource, PresetSpec, Workspace
-from kaito_controller.api.workspace_rules import ADAPTER_NAME_LENGTH, MAX_ADAPTERS
+from kaito_controller.api.workspace_rules import ADAPTER_NAME_LENGTH, HUB_URL, MAX_ADAPTERS
 
 _DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 METHODS = ("lora", "qlora")
 
+_HUB_URL = re.compile(HUB_URL)
 _WEB_URL = re.compile(r"https?://[^/?#\s]+\S*", re.IGNORECASE)
 _DECIMAL = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 
@@ -146,12 +147,19 @@ def _adapter(path: str, adapter: AdapterSpec, names: list[str]) -> Iterator[Prob
             found=repr(source.name),
             remedy="rename one of the equal ones",
         )
-    if _sources(source) != 1 or source.urls:
+    if _sources(source) != 1:
         yield Problem(
             field=f"{path}.source",
-            rule="exactly one of image and volumeSource must be given",
-            found=f"{_sources(source)} sources" + (" with urls among them" if source.urls else ""),
+            rule="exactly one of image, volumeSource and urls must be given",
+            found=f"{_sources(source)} sources",
             remedy="keep the one that holds the adapter",
+        )
+    if source.urls and (len(source.urls) > 1 or not _HUB_URL.fullmatch(source.urls[0])):
+        yield Problem(
+            field=f"{path}.source.urls",
+            rule="only one of a hub, hf://organisation/name or hf://organisation/name@revision",
+            found=", ".join(source.urls)[:200],
+            remedy="give such a one, an image or a volumeSource",
         )
     if adapter.strength is not None and not _is_share(adapter.strength):
         yield Problem(
@@ -248,7 +256,6 @@ _IDLE_FIELDS: Mapping[str, Callable[[Workspace], bool]] = {
     "inference.template": lambda workspace: (
         workspace.inference is not None and workspace.inference.template is not None
     ),
-    "inference.adapters": lambda workspace: workspace.inference is not None and bool(workspace.inference.adapters),
     # There is no benchmark yet, so leaving it out is honoured and asking for it is not.
     _annotation(labels.DISABLE_BENCHMARK): lambda workspace: (
         workspace.metadata.annotations.get(labels.DISABLE_BENCHMARK, "true") != "true"

@@ -139,7 +139,8 @@ class DataSource:
     urls: tuple[str, ...] = field(
         default=(),
         metadata=schema(
-            "Files to download over http or https.",
+            "Files to download over http or https; of an adapter one repository of a hub, `hf://organisation/name` with"
+            " or without `@revision`.",
             max_items=32,
             item={"max_length": 2048},
             list_type="atomic",
@@ -192,7 +193,7 @@ class AdapterSpec:
     """A LoRA adapter beside the model."""
 
     source: DataSource | None = field(
-        default=None, metadata=schema("Where the adapter comes from: an image or a volume. Required.")
+        default=None, metadata=schema("Where the adapter comes from: an image, a volume or a hub. Required.")
     )
     strength: str | None = field(
         default=None,
@@ -227,7 +228,8 @@ class InferenceSpec:
     adapters: tuple[AdapterSpec, ...] = field(
         default=(),
         metadata=schema(
-            "LoRA adapters beside the model, at most 10. Without effect in this version.",
+            "LoRA adapters beside the model, at most 10. A request names one as its `model`. They are added, replaced"
+            " and removed while the engine runs.",
             max_items=64,
             list_type="atomic",
             rules=cel.ADAPTERS,
@@ -282,6 +284,21 @@ class PerformanceStatus:
 
 
 @frozen(kw_only=True)
+class AdapterStatus:
+    """Where one adapter stands, from what the engine itself lists."""
+
+    name: str = field(metadata=schema("As in `inference.adapters[].source.name`.", max_length=253))
+    state: str = field(metadata=schema("Pending, Loading, Loaded or Failed.", max_length=64))
+    reason: str = field(default="", metadata=schema("Why it is not Loaded, in one word.", max_length=64))
+    message: str = field(default="", metadata=schema("Why it is not Loaded, and what to do.", max_length=1024))
+    source: str = field(default="", metadata=schema("Where it comes from.", max_length=1024))
+    digest: str = field(
+        default="", metadata=schema("What exactly was fetched: a manifest's digest, or a hub's commit.", max_length=128)
+    )
+    rank: int = field(default=0, metadata=schema("The adapter's LoRA rank.", format="int32", minimum=0))
+
+
+@frozen(kw_only=True)
 class WorkspaceStatus:
     """Where the Workspace stands."""
 
@@ -309,6 +326,9 @@ class WorkspaceStatus:
     )
     tuning: TuningStatus | None = field(
         default=None, metadata=schema("How far the training is, or how far it came; tuning only.")
+    )
+    adapters: tuple[AdapterStatus, ...] = field(
+        default=(), metadata=schema("Where each adapter stands.", max_items=64, list_type="atomic")
     )
     performance: PerformanceStatus = field(
         factory=PerformanceStatus, metadata=schema("What the model server can do, as measured.")

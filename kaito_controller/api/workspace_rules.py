@@ -16,6 +16,9 @@ NAME_LENGTH = 52
 
 MAX_ADAPTERS = 10
 
+HUB_URL = "^hf://[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}(@[A-Za-z0-9._/-]{1,128})?$"
+"""A repository of a Hugging Face hub, at a revision or at its default branch."""
+
 ADAPTER_NAME_LENGTH = 45
 """An adapter's name becomes part of container and volume names, which end at 63."""
 
@@ -201,8 +204,9 @@ IMAGE = (
 
 URLS = (
     CelRule(
-        "self.all(u, isURL(u) && url(u).getScheme() in ['http', 'https'] && url(u).getHostname() != '')",
-        "urls: each must be an http or https URL with a host; correct those that are not",
+        "self.all(u, isURL(u) && url(u).getScheme() in ['http', 'https', 'hf'] && url(u).getHostname() != '')",
+        "urls: each must be an http or https URL with a host, or for an adapter hf://organisation/name; correct those"
+        " that are not",
     ),
 )
 
@@ -231,7 +235,7 @@ DATA_DESTINATION = (
 )
 
 ADAPTER = (
-    CelRule("has(self.source)", "source: required; say which image or volume holds the adapter"),
+    CelRule("has(self.source)", "source: required; say which image, volume or hub holds the adapter"),
     CelRule(
         "!has(self.source) || (has(self.source.name) && self.source.name.size() <= "
         f"{ADAPTER_NAME_LENGTH} && self.source.name.matches('{_DNS_LABEL}'))",
@@ -240,8 +244,10 @@ ADAPTER = (
         "has(self.source.name) ? self.source.name : 'nothing'",
     ),
     CelRule(
-        "!has(self.source) || !has(self.source.urls) || self.source.urls.size() == 0",
-        "source.urls: not for adapters; give an image or a volumeSource",
+        "!has(self.source) || !has(self.source.urls) || self.source.urls.size() == 0 || (self.source.urls.size() == 1"
+        f" && self.source.urls[0].matches('{HUB_URL}'))",
+        "source.urls: not for adapters, but for one of a hub, hf://organisation/name or hf://organisation/name@revision;"
+        " give such a one, an image or a volumeSource",
     ),
 )
 
@@ -292,6 +298,10 @@ METHOD = (
 TUNING = (
     CelRule("has(self.preset)", "preset: required; name the model of the catalogue to tune"),
     CelRule("has(self.method)", "method: required; choose lora or qlora"),
+    CelRule(
+        "!has(self.input.urls) || self.input.urls.all(u, !u.startsWith('hf:'))",
+        "input.urls: each must be an http or https URL; download what a hub has to a volume",
+    ),
     CelRule(
         "!has(oldSelf.method) || (has(self.method) && self.method.lowerAscii() == oldSelf.method.lowerAscii())",
         f"method: immutable; {_RECREATE}",

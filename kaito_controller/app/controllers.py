@@ -12,6 +12,7 @@ from attrs import frozen
 
 from kaito_controller.app.models import ModelLookups
 from kaito_controller.app.options import NodeProvisioner, Options, OptionsError
+from kaito_controller.app.reports import PodReports
 from kaito_controller.catalog.hardware import Price
 from kaito_controller.catalog.loader import Catalog, UnknownRuntime
 from kaito_controller.catalog.model import EngineDevice, Runtime
@@ -127,6 +128,7 @@ def _workspace(parts: Parts) -> Sequence[Runnable]:
         rng=Random(),  # noqa: S311 - spreads retries, guards nothing
         environment=os.environ,
     )
+    reports = PodReports(client=parts.client, clock=parts.clock)
     reconciler = workspace.WorkspaceController(
         client=parts.client,
         cache=parts.cache,
@@ -135,8 +137,11 @@ def _workspace(parts: Parts) -> Sequence[Runnable]:
         catalog=parts.catalog,
         settings=chosen,
         models=lookups,
+        reports=reports,
     )
-    wanted = watches(reconciler.views, provisions=chosen.provisions).watches(TaskFeed("models", lookups.feed))
+    wanted = watches(reconciler.views, provisions=chosen.provisions)
+    for feed in (TaskFeed("models", lookups.feed), TaskFeed("reports", reports.feed)):
+        wanted = wanted.watches(feed)
     controller = wanted.build(
         reconciler,
         parts.cache,
@@ -145,7 +150,7 @@ def _workspace(parts: Parts) -> Sequence[Runnable]:
         workers=WORKSPACE_WORKERS,
         rate_limiter=ItemBackoff(cap_s=SLOWEST_RETRY_S),
     )
-    return (lookups, controller)
+    return (lookups, reports, controller)
 
 
 def _nodeclaim(parts: Parts) -> Sequence[Runnable]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
-from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
+from kaito_controller.kube.core import CONFIG_MAPS, CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.cache.packed import packing
 from kaito_controller.machinery.cache.pruning import keeping
@@ -35,6 +35,7 @@ KEPT: Final[Mapping[Resource, Transform]] = MappingProxyType(
                 "status.containerStatuses",
             ),
             CONTROLLER_REVISIONS: packing(strip, "data"),
+            CONFIG_MAPS: packing(strip, "data"),
             SERVICES: packing(strip, "spec", "status"),
             STATEFUL_SETS: packing(strip, "spec"),
             WORKSPACES: strip,

@@ -13,6 +13,8 @@ from kaito_controller.catalog.placeholders import fill
 from kaito_controller.kube.core import STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.inference import InferencePlan
+from kaito_controller.workloads import adapters
+from kaito_controller.workloads.adapters import AdapterRoom
 from kaito_controller.workloads.children import child_metadata, headless_name, pod_labels
 from kaito_controller.workloads.probes import probes
 from kaito_controller.workloads.runtimes import transformers, vllm
@@ -20,6 +22,8 @@ from kaito_controller.workloads.scheduling import affinity, tolerations
 from kaito_controller.workloads.volumes import pod_volumes
 
 _ENGINES: Final = {EngineName.VLLM: vllm, EngineName.TRANSFORMERS: transformers}
+# Mounts of the engine that the agent has no use for.
+_ENGINE_ONLY: Final = frozenset({contract.SHARED_MEMORY_DIRECTORY, contract.CONFIG_DIRECTORY})
 
 
 def stateful_set(
@@ -31,12 +35,13 @@ def stateful_set(
     parameters: Mapping[str, str],
     node_pins: Mapping[str, str] | None = None,
     revision: str = "",
+    room: AdapterRoom | None = None,
 ) -> Object:
     """The workload of a preset as planned.
 
     `parameters` are the runtime's, complete (see `resolve_parameters`). `node_pins` are labels on which the pods insist
     beside the Workspace's own selector: those of the nodes made for it. `revision` is the number of the Workspace's
-    revision, kept as an annotation.
+    revision, kept as an annotation. `room` is what the pods have room for of adapters; without it the engine has none.
     """
     labels = pod_labels(workspace)
     return {
@@ -53,7 +58,7 @@ def stateful_set(
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": _template_metadata(labels, runtime, parameters),
-                "spec": _pod(workspace, preset, plan, runtime, parameters, node_pins=node_pins or {}),
+                "spec": _pod(workspace, preset, plan, runtime, parameters, node_pins=node_pins or {}, room=room),
             },
         },
     }
@@ -74,6 +79,7 @@ def _pod(
     parameters: Mapping[str, str],
     *,
     node_pins: Mapping[str, str],
+    room: AdapterRoom | None,
 ) -> Object:
     storage = pod_volumes(workspace, runtime, parameters)
     engine = _ENGINES[runtime.engine]
@@ -101,7 +107,29 @@ def _pod(
         "volumes": storage.volumes,
         "containers": [container],
     }
+    if room is not None:
+        beside = adapters.agent(
+            workspace, preset, runtime, parameters, room=room, mounts=_without(storage.mounts, _ENGINE_ONLY)
+        )
+        _add_adapters(pod, room, adapters.volumes(workspace, room), beside)
     node_affinity = affinity(workspace, node_pins)
     if node_affinity is not None:
         pod["affinity"] = node_affinity
     return pod
+
+
+def _add_adapters(pod: Object, room: AdapterRoom, volumes: list[dict[str, Any]], beside: Object | None) -> None:
+    """The engine's arguments, variable and mount, and the agent beside it."""
+    (engine,) = pod["containers"]
+    lora = sorted(room.flags.items())
+    engine["args"] = [*engine["args"], *(word for name, values in lora for word in (name, *values))]
+    # Only the agent, in the same pod, reaches the endpoints that this opens: through the Service they answer 404.
+    engine["env"] = [*engine["env"], {"name": contract.ENV_RUNTIME_LORA, "value": "True"}]
+    engine["volumeMounts"] = [*engine["volumeMounts"], adapters.engine_mount()]
+    pod["volumes"] = [*pod["volumes"], *volumes]
+    if beside is not None:
+        pod["containers"] = [engine, beside]
+
+
+def _without(mounts: list[dict[str, Any]], paths: frozenset[str]) -> list[dict[str, Any]]:
+    return [mount for mount in mounts if mount["mountPath"] not in paths]

@@ -29,6 +29,17 @@ SELECTOR = {
     "matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}],
 }
 STATUS = {
+    "adapters": [
+        {
+            "name": "hat",
+            "state": "Failed",
+            "reason": "RankTooHigh",
+            "message": "its rank is 64",
+            "source": "example.com/hat:1",
+            "digest": "sha256:1",
+            "rank": 64,
+        }
+    ],
     "state": "Ready",
     "targetNodeCount": 2,
     "plan": {
@@ -94,6 +105,7 @@ FULL: dict[str, dict[str, Any]] = {
             "adapters": [
                 {"source": IMAGE_SOURCE, "strength": "0.5"},
                 {"source": {"name": "coat", "volumeSource": VOLUME}},
+                {"source": {"name": "scarf", "urls": ["hf://example/scarf@main"]}},
             ],
         },
     },
@@ -192,8 +204,6 @@ def test_the_full_objects_set_every_field():
     """So that the test above leaves none out."""
     schema = WORKSPACE.definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     wanted = {path for path in paths(schema) if not path.startswith((".apiVersion", ".kind", ".metadata"))}
-    # The rules forbid urls on adapters; the type is shared with tuning.
-    wanted.remove(".inference.adapters[].source.urls")
     assert wanted - {path for full in FULL.values() for path in present({**full, "status": STATUS})} == set()
 
 

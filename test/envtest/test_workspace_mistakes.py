@@ -102,12 +102,11 @@ async def test_a_workspace_that_nests_too_deep_to_be_read_stops_no_other(apiserv
 async def test_fields_without_effect_are_listed(hands, running):
     """Given fields that nothing acts on yet, then SpecHonored lists them and the rest goes on."""
     inference = {
-        "preset": {"name": "phi-4-mini-instruct"},
-        "adapters": [{"source": {"name": "a", "image": "example.com/a:1"}}],
+        "preset": {"name": "phi-4-mini-instruct", "accessMode": "private"},
     }
     await hands.given_workspace("partly", inference=inference)
     told = await hands.shows("partly", "SpecHonored", "False", "FieldsNotImplemented")
-    assert "inference.adapters" in message_of(told, "SpecHonored")
+    assert "inference.preset.accessMode" in message_of(told, "SpecHonored")
     await hands.node_claims("partly", 1)
     await remove(hands, "partly")
 

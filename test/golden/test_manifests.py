@@ -19,9 +19,11 @@ from kaito_controller.controllers.workspace.tuning import TuningPlan
 from kaito_controller.kube import serde
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.disk import disk_bytes
+from kaito_controller.sizing.flags import EngineFlags
 from kaito_controller.sizing.inference import InferencePlan, plan_inference
 from kaito_controller.testing.builders import tuning_workspace
 from kaito_controller.testing.strict_models import problems
+from kaito_controller.workloads.adapters import AdapterRoom, wanted_map
 from kaito_controller.workloads.inference import stateful_set
 from kaito_controller.workloads.node_claim import node_claim, node_labels
 from kaito_controller.workloads.runtimes.parameters import resolve_parameters
@@ -83,10 +85,19 @@ CASES += [
     ("tiny-phi3", "Standard_NC6s_v3/transformers-cpu-host"),
 ]
 RUNTIMES = {"v100-16gb": "vllm-cuda-v100"}
-MODELS = {"StatefulSet": "V1StatefulSet", "Service": "V1Service", "Job": "V1Job"}
+MODELS = {"StatefulSet": "V1StatefulSet", "Service": "V1Service", "Job": "V1Job", "ConfigMap": "V1ConfigMap"}
+# Adapters of every kind of source, as a Workspace may ask for them.
+ADAPTER_CASES = [("phi-4", "Standard_NC24ads_A100_v4"), ("tiny-phi3", "Standard_NC6s_v3")]
+CLAIM = {"persistentVolumeClaim": {"claimName": "adapters"}}
+ADAPTERS = [
+    {"source": {"name": "image", "image": "registry.example.com/a:1", "imagePullSecrets": ["registry"]}},
+    {"source": {"name": "volume", "volumeSource": CLAIM}, "strength": "0.5"},
+    {"source": {"name": "hub", "urls": ["hf://organisation/adapter@main"]}},
+]
+ROOM = AdapterRoom(secrets=("registry",), volumes={"volume": CLAIM})
 
 
-def workspace(preset: Preset, instance_type: str) -> Workspace:
+def workspace(preset: Preset, instance_type: str, *, adapters: bool = False) -> Workspace:
     return serde.structure(
         Workspace,
         {
@@ -94,7 +105,7 @@ def workspace(preset: Preset, instance_type: str) -> Workspace:
             "kind": "Workspace",
             "metadata": {"name": "golden", "namespace": "default", "uid": UID},
             "resource": {"instanceType": instance_type, "labelSelector": {"matchLabels": SELECTOR}},
-            "inference": {"preset": {"name": preset.name}},
+            "inference": {"preset": {"name": preset.name}, "adapters": ADAPTERS if adapters else []},
         },
     )
 
@@ -136,6 +147,20 @@ def file_name(preset: str, where: str) -> str:
     return f"{preset}.{where.replace('/', '.')}.yaml"
 
 
+def manifests_with_adapters(preset: Preset, instance_type: str) -> list[Object]:
+    """What differs once adapters are wanted: the list, and pods with an agent."""
+    local = preset.weights_folder is not None
+    sku = CATALOG.sku(instance_type)
+    runtime = CATALOG.runtime("vllm-cpu-host" if local else "vllm-cuda")
+    plan = plan_inference(preset, sku, runtime=runtime, flags=EngineFlags(enable_lora=True, max_loras=ROOM.slots))
+    assert isinstance(plan, InferencePlan), plan
+    made = workspace(preset, instance_type, adapters=True)
+    parameters = resolve_parameters(runtime, HOST_PARAMETERS if local else {})
+    pins = node_labels(made)
+    pods = stateful_set(made, preset, plan, runtime, parameters=parameters, node_pins=pins, revision="1", room=ROOM)
+    return [wanted_map(made), pods]
+
+
 def text_of(objects: list[Object]) -> str:
     yaml = YAML(typ="rt", pure=True)
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -159,6 +184,18 @@ def test_manifests_are_as_reviewed(preset: str, where: str, regen: bool):
 
     assert path.exists(), f"{path.name} is not there: run pytest test/golden --regen, then read what it wrote"
     assert made == path.read_text()
+
+
+@pytest.mark.parametrize(("preset", "instance_type"), ADAPTER_CASES)
+def test_manifests_with_adapters_are_as_reviewed(preset: str, instance_type: str, regen: bool):
+    """The same for a Workspace with adapters; every object is what Kubernetes takes."""
+    path = DATA / f"{preset}.{instance_type}.adapters.yaml"
+    made = manifests_with_adapters(CATALOG.preset(preset), instance_type)
+    if regen:
+        path.write_text(text_of(made))
+    assert text_of(made) == path.read_text()
+    for one in made:
+        assert problems(MODELS[one["kind"]], one) == []
 
 
 @pytest.mark.parametrize(("preset", "where"), CASES)
@@ -185,5 +222,6 @@ def test_no_golden_file_is_left_behind():
     """A preset that is gone takes its golden file with it."""
     expected = {file_name(preset, where) for preset, where in CASES}
     expected |= {f"{name}.yaml" for name in TUNINGS}
+    expected |= {f"{preset}.{instance_type}.adapters.yaml" for preset, instance_type in ADAPTER_CASES}
 
     assert {path.name for path in DATA.iterdir()} == expected

@@ -16,8 +16,10 @@ from kaito_controller.controllers.workspace import events, status
 from kaito_controller.controllers.workspace.model import ModelLookup, Models, goes_on, key_of
 from kaito_controller.controllers.workspace.plan import Plan, Settings
 from kaito_controller.controllers.workspace.planning import plan_workspace
+from kaito_controller.controllers.workspace.reports import NO_REPORTS, Reports, following
 from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
+from kaito_controller.controllers.workspace.steps.adapters import AdaptersStep
 from kaito_controller.controllers.workspace.steps.inference import InferenceStep
 from kaito_controller.controllers.workspace.steps.node_claims import NodeClaimsStep
 from kaito_controller.controllers.workspace.steps.revision import RevisionStep
@@ -55,10 +57,17 @@ RULES: Final = (
     Rule(resource=JOBS, verbs=(*READ, "create", "patch", "delete")),
     Rule(resource=NODES, verbs=READ),
     Rule(resource=PODS, verbs=READ),
+    Rule(resource=PODS, verbs=("patch",), why="to tell a kubelet at once that the list of adapters has changed"),
+    Rule(
+        resource=PODS,
+        subresource="proxy",
+        verbs=("get",),
+        why="what agents report of adapters and tunings of their progress",
+    ),
     Rule(
         resource=CONFIG_MAPS,
-        verbs=("get",),
-        why="inference.config, tuning.config; never listed or watched",
+        verbs=(*READ, "create", "patch", "delete"),
+        why="the list of wanted adapters, watched by its label; those of inference.config and tuning.config are read",
     ),
 )
 
@@ -95,6 +104,7 @@ class WorkspaceController:
         catalog: Catalog,
         settings: Settings,
         models: Models | None = None,
+        reports: Reports = NO_REPORTS,
     ) -> None:
         self.views = Views(cache, provisions=settings.provisions)
         self._client = client
@@ -103,6 +113,7 @@ class WorkspaceController:
         self._catalog = catalog
         self._settings = settings
         self._models = models
+        self._reports = reports
         self._writer = Writer(client, cache)
         self._termination = Termination(self._writer, client, clock)
         self._node_claims = NodeClaimsStep(self._writer, cache, clock)
@@ -110,6 +121,7 @@ class WorkspaceController:
             RevisionStep(self._writer),
             self._node_claims,
             ServiceStep(self._writer),
+            AdaptersStep(self._writer, client),
             InferenceStep(self._writer),
         )
         self._tuning: Sequence[Step[TuningPlan]] = (
@@ -125,14 +137,22 @@ class WorkspaceController:
         snapshot = self.views.gather(request)
         if snapshot is None:
             self._node_claims.forget(request.key)
+            self._reports.forget(request)
             return Result.done()
         if metadata.is_deleting(snapshot.raw):
+            self._reports.forget(request)
             return await self._terminate(snapshot)
-        snapshot = evolve(snapshot, config=await self._config(snapshot), model=self._model(snapshot, request))
+        snapshot = evolve(
+            snapshot,
+            config=await self._config(snapshot),
+            model=self._model(snapshot, request),
+            reports=self._reports.latest(request),
+        )
         if snapshot.workspace is not None and goes_on(snapshot.workspace, snapshot.model):
             log.info("left as it is until its model can be read", found=str(snapshot.model))
             return Result.done()
         plan = plan_workspace(snapshot, self._catalog, self._settings)
+        self._reports.follow(request, *following(plan, snapshot))
         outcome = await self._run(plan, snapshot)
         after = status.project(snapshot, plan, outcome, now=self._clock.now())
         await self._write_status(snapshot, after, (*outcome.notices, *events.failures_in(outcome)))

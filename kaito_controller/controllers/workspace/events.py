@@ -9,6 +9,7 @@ from typing import Final
 
 from kaito_controller.api.conditions import ConditionType
 from kaito_controller.api.reasons import Reason
+from kaito_controller.controllers.workspace import adapter_status
 from kaito_controller.controllers.workspace.status import existing_conditions
 from kaito_controller.controllers.workspace.verdict import Notice, Outcome
 from kaito_controller.kube import conditions
@@ -28,6 +29,9 @@ _QUIET: Final = frozenset(
         Reason.RESOURCE_NOT_REGISTERED,
         Reason.INFERENCE_PENDING,
         Reason.TUNING_PENDING,
+        # Each adapter's own story is told by `adapter_status.news`.
+        Reason.ADAPTERS_PENDING,
+        Reason.ADAPTERS_FAILED,
         Reason.WORKSPACE_PENDING,
         Reason.WORKSPACE_FAILED,
         Reason.AWAITING_RECONCILIATION,
@@ -48,8 +52,9 @@ _MILESTONES: Final = (
 def told_by(before: Object, after: Object) -> tuple[Notice, ...]:
     """Return the events of a Workspace whose status went from one to the other (both as whole objects)."""
     was, now = existing_conditions(before), existing_conditions(after)
+    loaded = adapter_status.news(before.get("status") or {}, after.get("status") or {})
     turns = _ends(after, was, now) if after.get("tuning") else _turns(was, now)
-    return (*_troubles(was, now), *_milestones(was, now), *turns, *_departure(was, now))
+    return (*_troubles(was, now), *_milestones(was, now), *loaded, *turns, *_departure(was, now))
 
 
 def failures_in(outcome: Outcome) -> tuple[Notice, ...]:

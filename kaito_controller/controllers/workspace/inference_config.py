@@ -17,10 +17,14 @@ from kaito_controller.sizing.flags import EngineFlags, FlagProblem, read_flags
 
 @frozen(kw_only=True)
 class InferenceConfig:
-    """What a user's configuration decides beforehand: the engine's flags; its digest restarts pods."""
+    """What a user's configuration decides beforehand: the engine's flags; its digest restarts pods.
+
+    ``names`` are the options that it sets, with underscores: a flag may be set to what it is by itself.
+    """
 
     flags: EngineFlags = field(factory=EngineFlags)
     digest: str = ""
+    names: frozenset[str] = frozenset()
 
 
 def read_config(workspace: Workspace, config_map: Object | None) -> InferenceConfig | Blocked:
@@ -41,6 +45,7 @@ def _with_flags(section: Mapping[str, Any], where: str, digest: str) -> Inferenc
     # Anchors can make a value of a few lines print as gigabytes, so whatever is no single word is shortened first.
     plain = {name: value if isinstance(value, int | float | str) else shown(value) for name, value in section.items()}
     try:
-        return InferenceConfig(flags=read_flags(plain), digest=digest)
+        names = frozenset(str(name).strip("-").replace("-", "_") for name in section)
+        return InferenceConfig(flags=read_flags(plain), digest=digest, names=names)
     except FlagProblem as problem:
         return invalid(f"{where}: vllm.{problem}.")

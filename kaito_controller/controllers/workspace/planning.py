@@ -29,7 +29,7 @@ def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> 
         return ground
     if workspace.tuning is not None:
         return plan_tuning(ground, workspace.tuning, snapshot)
-    return plan_serving(ground, snapshot.config)
+    return plan_serving(ground, snapshot)
 
 
 def _ground(workspace: Workspace, snapshot: Snapshot, catalog: Catalog, settings: Settings) -> Ground | Blocked:

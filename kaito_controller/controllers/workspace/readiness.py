@@ -74,7 +74,7 @@ def inference(plan: ServingPlan, snapshot: Snapshot) -> Verdict:
     """Whether every replica of the workload as it is wanted now answers its readiness probe."""
     live = snapshot.stateful_set
     counted = f"{_ready_replicas(plan, live)} of {plan.node_count} replicas are ready" if live else "it is not made yet"
-    if live is not None and _has_rolled_out(plan, live) and _ready_replicas(plan, live) >= plan.node_count:
+    if live is not None and has_rolled_out(plan, live) and _ready_replicas(plan, live) >= plan.node_count:
         return Verdict(holds=True, reason=Reason.INFERENCE_SUCCESS, message="Inference has been deployed successfully")
     found = pods.trouble(snapshot.pods)
     if found is not None:
@@ -90,7 +90,7 @@ def worker_nodes(plan: Plan, snapshot: Snapshot) -> list[str]:
     return sorted(able & {str((pod.get("spec") or {}).get("nodeName") or "") for pod in snapshot.pods})
 
 
-def _has_rolled_out(plan: ServingPlan, live: Object) -> bool:
+def has_rolled_out(plan: ServingPlan, live: Object) -> bool:
     """Whether the StatefulSet controller has seen the current template and every pod is made from it."""
     status = live.get("status") or {}
     if drift(plan.stateful_set, live) is not None or metadata.is_deleting(live):

@@ -10,26 +10,35 @@ from attrs import evolve, field, frozen
 
 from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.model import Preset, Runtime
+from kaito_controller.controllers.workspace import adapter_room
 from kaito_controller.controllers.workspace.drift import stamped
 from kaito_controller.controllers.workspace.inference_config import InferenceConfig, read_config
 from kaito_controller.controllers.workspace.misfits import blocked
 from kaito_controller.controllers.workspace.plan import Ground, Plan
+from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing import report
 from kaito_controller.sizing.flags import EngineFlags
 from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, plan_inference
-from kaito_controller.workloads import inference, service
+from kaito_controller.workloads import adapters, inference, service
+from kaito_controller.workloads.adapters import AdapterRoom
 
 CONFIG_HASH_ANNOTATION: Final = "workspace.kaito.io/config-hash"
 
 
 @frozen(kw_only=True)
 class ServingPlan(Plan):
-    """How a model is served."""
+    """How a model is served.
+
+    `room` is what pods have room for of adapters, None when they have none; `room_note` says why that is less than the
+    adapters need.
+    """
 
     inference: InferencePlan
     config: InferenceConfig
+    room: AdapterRoom | None = None
+    room_note: str = ""
 
     @property
     def node_count(self) -> int:
@@ -49,8 +58,8 @@ class ServingPlan(Plan):
     @cached_property
     def arguments(self) -> tuple[str, ...]:
         """The engine's, as the pods have them."""
-        (container,) = self.stateful_set["spec"]["template"]["spec"]["containers"]
-        return tuple(container["args"])
+        engine, *_ = self.stateful_set["spec"]["template"]["spec"]["containers"]
+        return tuple(engine["args"])
 
     @property
     def figures(self) -> Mapping[str, Any]:
@@ -75,19 +84,66 @@ class ServingPlan(Plan):
             parameters=self.runtime_parameters,
             node_pins=self.node_pins,
             revision=str(self.revision.number),
+            room=self.room,
         )
         if self.config.digest:
             template = made["spec"]["template"]["metadata"]
             template["annotations"] = {**template.get("annotations", {}), CONFIG_HASH_ANNOTATION: self.config.digest}
-        return stamped(made)
+        return stamped(adapter_room.marked(made, self.room) if self.room is not None else made)
+
+    @cached_property
+    def wanted_adapters(self) -> Object | None:
+        """Return the ConfigMap that tells the agent of adapters; None when there is no agent."""
+        return stamped(adapters.wanted_map(self.workspace)) if self.room is not None else None
 
 
-def plan_serving(ground: Ground, config_map: Object | None) -> ServingPlan | Blocked:
-    """Decide how a model is served; the ConfigMap is that of ``inference.config``."""
-    config = read_config(ground.workspace, config_map)
+def plan_serving(ground: Ground, snapshot: Snapshot) -> ServingPlan | Blocked:
+    """Decide how a model is served, keeping pods that run wherever they will do."""
+    config = read_config(ground.workspace, snapshot.config)
     if isinstance(config, Blocked):
         return config
-    sized = _sized(ground, config)
+    if ground.runtime.agent is None:
+        note = f"the runtime {ground.runtime.name} has no container that loads adapters"
+        return _plan(ground, config, None, note if adapters.specs(ground.workspace) else "")
+    wanted = adapter_room.wanted_room(ground.workspace, config, snapshot)
+    kept = adapter_room.kept_room(wanted, config, snapshot.stateful_set)
+    if kept is not None:
+        plan = _plan(ground, config, kept)
+        if isinstance(plan, ServingPlan) and not adapter_room.restarts_pods(plan.stateful_set, snapshot.stateful_set):
+            return plan
+    return _with_what_fits(ground, config, wanted)
+
+
+def _with_what_fits(ground: Ground, config: InferenceConfig, wanted: AdapterRoom | None) -> ServingPlan | Blocked:
+    """Adapters may not keep a model from being served: what does not fit beside it is left out and told."""
+    plan = _plan(ground, config, wanted)
+    if wanted is None:
+        return plan
+    lowest = adapters.RANKS[0]
+    if wanted.max_rank > lowest and adapter_room.user_rank(config) is None:
+        lower = _plan(ground, config, evolve(wanted, max_rank=lowest))
+        why = _why_not_higher(plan, lower)
+        if why and isinstance(lower, ServingPlan):
+            note = f"room for ranks up to {wanted.max_rank} does not fit beside the model: {why}"
+            return evolve(lower, room_note=note)
+    if isinstance(plan, ServingPlan):
+        return plan
+    return _plan(ground, config, None, f"adapters do not fit beside the model: {plan.message}")
+
+
+def _why_not_higher(higher: ServingPlan | Blocked, lower: ServingPlan | Blocked) -> str:
+    """A rank that comes to light while a model is served buys nobody another machine."""
+    if isinstance(higher, Blocked):
+        return higher.message
+    if isinstance(lower, ServingPlan) and higher.node_count > lower.node_count:
+        return f"it takes {higher.node_count} nodes instead of {lower.node_count}; set max-lora-rank to have that"
+    return ""
+
+
+def _plan(
+    ground: Ground, config: InferenceConfig, room: AdapterRoom | None, room_note: str = ""
+) -> ServingPlan | Blocked:
+    sized = _sized(ground, config, room)
     if isinstance(sized, Blocked):
         return sized
     return ServingPlan(
@@ -99,19 +155,18 @@ def plan_serving(ground: Ground, config_map: Object | None) -> ServingPlan | Blo
         runtime=ground.runtime,
         inference=sized,
         config=config,
+        room=room,
+        room_note=room_note,
     )
 
 
-def _sized(ground: Ground, config: InferenceConfig) -> InferencePlan | Blocked:
-    workspace, flags = ground.workspace, config.flags
-    if workspace.inference is not None and workspace.inference.adapters:
-        flags = evolve(flags, enable_lora=True)
+def _sized(ground: Ground, config: InferenceConfig, room: AdapterRoom | None) -> InferencePlan | Blocked:
     question = _Question(
         preset=ground.preset,
         runtime=ground.runtime,
         sku=ground.sku,
-        node_count=workspace.resource.count,
-        flags=flags,
+        node_count=ground.workspace.resource.count,
+        flags=adapter_room.with_room(config.flags, room),
     )
     sized = _planned(question)
     return blocked(sized) if isinstance(sized, DoesNotFit) else sized

@@ -20,7 +20,7 @@ class Snapshot:
     are those of the Workspace's claims, or, when it names no instance type, those its selector matches. ``config`` is
     the ConfigMap of ``inference.config`` or ``tuning.config``, None when it names none or there is none. ``model`` is
     what is known of a model that the catalogue does not have, None when it has it. ``reports`` are what pods last said
-    of themselves, by the pod's name: untrusted.
+    of themselves, by the pod's name: untrusted. ``wanted_adapters`` is the ConfigMap that tells agents of adapters.
     """
 
     raw: Object
@@ -37,3 +37,4 @@ class Snapshot:
     config: Object | None = None
     reports: Mapping[str, Object] = field(factory=dict)
     model: ModelLookup | None = None
+    wanted_adapters: Object | None = None

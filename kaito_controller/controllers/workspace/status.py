@@ -9,7 +9,7 @@ from typing import Any, Final
 from kaito_controller.api import validation
 from kaito_controller.api.conditions import ConditionType
 from kaito_controller.api.reasons import Reason
-from kaito_controller.controllers.workspace import readiness, tuning_state
+from kaito_controller.controllers.workspace import adapter_status, readiness, tuning_state
 from kaito_controller.controllers.workspace.plan import Plan
 from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
@@ -21,6 +21,7 @@ from kaito_controller.kube import conditions, metadata, serde
 from kaito_controller.kube.conditions import Condition
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing import report
+from kaito_controller.workloads.adapters import specs
 
 PENDING: Final = "Pending"
 READY: Final = "Ready"
@@ -42,11 +43,15 @@ def project(snapshot: Snapshot, plan: ServingPlan | TuningPlan | Blocked, outcom
         stale.append(ConditionType.NODE_CLAIM_READY)
     if isinstance(plan, Blocked) and _is_settled(snapshot):
         return status
+    if snapshot.workspace is not None and not specs(snapshot.workspace):
+        stale.append(ConditionType.ADAPTERS_READY)
     status["conditions"] = _merged(snapshot.raw, verdicts, now=now, without=stale)
     if isinstance(plan, Plan):
         status["targetNodeCount"] = plan.node_count
         status["plan"] = _plan(plan)
         status["workerNodes"] = readiness.worker_nodes(plan, snapshot)
+    if isinstance(plan, ServingPlan):
+        status["adapters"] = [serde.unstructure(one) for one in adapter_status.adapters(plan, snapshot)]
     if isinstance(plan, TuningPlan):
         run = Run(identity=plan.run, job=plan.made, state=plan.state.state, image=plan.spec.output.image)
         status["tuning"] = progress(snapshot, run, now=now)
@@ -101,7 +106,9 @@ def _serving(
     plan: ServingPlan, snapshot: Snapshot, outcome: Outcome, resource: Verdict
 ) -> dict[ConditionType, Verdict]:
     served = _refused(outcome, "inference") or _refused(outcome, "service") or readiness.inference(plan, snapshot)
-    return {ConditionType.INFERENCE_READY: served, ConditionType.WORKSPACE_SUCCEEDED: _root(resource, served)}
+    verdicts = {ConditionType.INFERENCE_READY: served, ConditionType.WORKSPACE_SUCCEEDED: _root(resource, served)}
+    loaded = adapter_status.verdict(adapter_status.adapters(plan, snapshot))
+    return verdicts if loaded is None else {**verdicts, ConditionType.ADAPTERS_READY: loaded}
 
 
 def _tuning(plan: TuningPlan, outcome: Outcome, resource: Verdict) -> dict[ConditionType, Verdict]:

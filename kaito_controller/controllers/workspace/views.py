@@ -12,7 +12,7 @@ from kaito_controller.controllers.workspace import claims
 from kaito_controller.controllers.workspace.claims import ClaimShape
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.kube import metadata
-from kaito_controller.kube.core import CONTROLLER_REVISIONS, JOBS, NODES, PODS, SERVICES, STATEFUL_SETS
+from kaito_controller.kube.core import CONFIG_MAPS, CONTROLLER_REVISIONS, JOBS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.selectors import LabelSelector
 from kaito_controller.kube.shapes import NodeShape, PodShape
@@ -21,6 +21,7 @@ from kaito_controller.machinery.cache.informer import Informer
 from kaito_controller.machinery.cache.packed import unpacked
 from kaito_controller.machinery.cache.typed import Typed
 from kaito_controller.machinery.reconcile.request import Request
+from kaito_controller.workloads.adapters import SUFFIX
 
 BY_WORKSPACE: Final = "workspace"
 BY_LABEL: Final = "label"
@@ -48,6 +49,7 @@ class Views:
         self.stateful_sets: Informer = cache.informer(STATEFUL_SETS, label_selector=keys.WORKSPACE_NAME)
         self.jobs: Informer = cache.informer(JOBS, label_selector=keys.WORKSPACE_NAME)
         self.pods: Informer = cache.informer(PODS, label_selector=keys.WORKSPACE_NAME)
+        self.config_maps: Informer = cache.informer(CONFIG_MAPS, label_selector=keys.WORKSPACE_NAME)
         self.workspaces.add_index(BY_SELECTOR, self.selector_values)
         self.nodes.add_index(BY_LABEL, label_values)
         self.revisions.add_index(BY_WORKSPACE, revision_workspace)
@@ -60,6 +62,8 @@ class Views:
         stale = self._cache.is_stale
         headless = f"{request.key}-headless"
         if any(stale(kind, request.key) for kind in (WORKSPACES, STATEFUL_SETS, JOBS, SERVICES)):
+            return True
+        if stale(CONFIG_MAPS, f"{request.key}{SUFFIX}"):
             return True
         found = self.node_claims.store.by_index(BY_WORKSPACE, request.key) if self.node_claims else ()
         return stale(SERVICES, headless) or any(stale(NODE_CLAIMS, metadata.name(claim)) for claim in found)
@@ -75,6 +79,7 @@ class Views:
         services = [self.services.store.get(name) for name in (request.key, f"{request.key}-headless")]
         stateful_set = self.stateful_sets.store.get(request.key)
         job = self.jobs.store.get(request.key)
+        wanted_adapters = self.config_maps.store.get(f"{request.key}{SUFFIX}")
         return Snapshot(
             raw=raw,
             workspace=workspace.value,
@@ -86,6 +91,7 @@ class Views:
             services={metadata.name(service): unpacked(service) for service in services if service is not None},
             stateful_set=unpacked(stateful_set) if stateful_set is not None else None,
             job=unpacked(job) if job is not None else None,
+            wanted_adapters=unpacked(wanted_adapters) if wanted_adapters is not None else None,
             pods=tuple(map(self._pod, sorted(self.pods.store.by_index(BY_WORKSPACE, request.key), key=metadata.name))),
         )
 

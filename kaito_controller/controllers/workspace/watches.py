@@ -10,7 +10,7 @@ from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.controllers.workspace.views import Views, labelled_workspace, pod_workspace
 from kaito_controller.kube import metadata
-from kaito_controller.kube.core import CONTROLLER_REVISIONS, JOBS, NODES, PODS, SERVICES, STATEFUL_SETS
+from kaito_controller.kube.core import CONFIG_MAPS, CONTROLLER_REVISIONS, JOBS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.cache.event import Event
 from kaito_controller.machinery.controller.builder import Builder
@@ -41,6 +41,7 @@ def watches(views: Views, *, provisions: bool) -> Builder:
         .owns(STATEFUL_SETS, resource_version_changed, label_selector=ours)
         .owns(JOBS, resource_version_changed, label_selector=ours)
         .owns(SERVICES, resource_version_changed, label_selector=ours)
+        .owns(CONFIG_MAPS, resource_version_changed, label_selector=ours)
         .owns(CONTROLLER_REVISIONS, resource_version_changed, label_selector=keys.REVISION_OWNER)
         .watches(Watch(PODS, _of_pod, (resource_version_changed,), label_selector=ours))
         .watches(Watch(NODES, of_node, (node_changed,)))

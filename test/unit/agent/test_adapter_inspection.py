@@ -22,7 +22,7 @@ from kaito_controller.testing.adapter_files import LAYER, lora
 from kaito_controller.testing.sources.checkpoints import safetensors
 
 BASE = BaseModel(names=("tiny-phi3",), shapes={LAYER: (128, 128)}, hidden_size=128)
-CHECKS = Checks(base=BASE, max_rank=16)
+CHECKS = Checks(find_base=lambda: BASE, max_rank=16)
 
 
 def refusal(folder: Path, checks: Checks = CHECKS, **annotations: str) -> AdapterRefusedError:
@@ -117,9 +117,9 @@ def test_names_of_base_models(tmp_path: Path, name: str, contradicts: bool):
     assert base.contradicts(name) is contradicts
     folder = adapter_files.write(tmp_path / "a")
     if contradicts:
-        assert refusal(folder, Checks(base=base), name=name).reason is Reason.WRONG_BASE_MODEL
+        assert refusal(folder, Checks(find_base=lambda: base), name=name).reason is Reason.WRONG_BASE_MODEL
     else:
-        Checks(base=base).inspect(folder, {"sh.kaito.model.name": name})
+        Checks(find_base=lambda: base).inspect(folder, {"sh.kaito.model.name": name})
 
 
 def test_shapes_come_from_the_models_own_files(tmp_path: Path):
@@ -132,6 +132,18 @@ def test_shapes_come_from_the_models_own_files(tmp_path: Path):
     assert found.disagreement(LAYER, 128, 96) is None
     assert found.disagreement(f"language_model.{LAYER}", 128, 96) is None
     assert found.disagreement(LAYER, 96, 128) is not None
+
+
+def test_a_models_files_are_found_where_the_engine_downloads_them(tmp_path: Path):
+    """Nothing is known of it until they are there; then they are read once."""
+    finder = base_model.BaseFinder(model="org/phi", names=("phi",), downloads=tmp_path)
+    assert finder.find() == BaseModel(names=("org/phi", "phi"))
+    folder = tmp_path / "models--org--phi" / "snapshots" / "c0ffee"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"hidden_size": 64}))
+    assert finder.find().hidden_size == 64
+    (folder / "config.json").unlink()
+    assert finder.find().hidden_size == 64
 
 
 def test_a_width_alone_refuses_an_adapter_of_another_model():

@@ -93,6 +93,7 @@ class World:
     registry: Registry = field(factory=Registry)
     now: float = 0.0
     max_rank: int = 16
+    base: BaseModel = field(factory=lambda: BaseModel(names=("tiny-phi3",)))
     secrets: str = ""
     pending: list[Callable[[], None]] = field(factory=list)
     deferred: bool = False
@@ -104,7 +105,7 @@ class World:
     def start(self) -> None:
         """A new agent process on the same cache."""
         cache = self.root / "cache"
-        checks = Checks(base=BaseModel(names=("tiny-phi3",)), max_rank=self.max_rank)
+        checks = Checks(find_base=lambda: self.base, max_rank=self.max_rank)
         sources = Sources(image=self.registry, folder=FolderSource())
         self.agent = Agent(
             engine=self.engine,
@@ -176,7 +177,7 @@ def test_an_engine_that_restarted_gets_its_adapters_again(world: World):
     world.want(wanted())
     world.wait()
     world.engine.running = False
-    world.wait()
+    world.wait(5)
     assert world.told("a")["state"] == "Pending"
     assert world.told("a")["reason"] == "EngineUnreachable"
     world.engine.restart()
@@ -223,6 +224,19 @@ def test_a_replacement_that_the_engine_refuses_leaves_the_earlier_one(world: Wor
     world.wait(300)
     assert world.state("a") == "Loaded"
     assert world.engine.adapters["a"] != before
+
+
+def test_an_adapter_is_held_against_a_base_model_that_was_downloaded_meanwhile(world: World):
+    """It was fetched while the engine was starting; what it does not fit on is known when it is to be loaded."""
+    world.engine.running = False
+    world.want(wanted())
+    world.wait()
+    assert world.state("a") == "Pending"
+    world.base = BaseModel(names=("tiny-phi3",), shapes={adapter_files.LAYER: (64, 64)})
+    world.engine.running = True
+    world.wait()
+    assert (world.told("a")["state"], world.told("a")["reason"]) == ("Failed", "WrongBaseModel")
+    assert world.engine.calls == []
 
 
 def test_a_registry_that_is_away_takes_nothing_from_what_is_loaded(world: World):
@@ -329,7 +343,7 @@ def test_no_list_yet_unloads_nothing(world: World):
     world.wait()
     (world.root / "adapters.json").unlink()
     world.start()
-    world.wait()
+    world.wait(30)
     assert "a" in world.engine.adapters
 
 
@@ -374,6 +388,15 @@ def test_a_report_of_long_failures_stays_within_its_size(world: World):
     assert len(raw) <= contract.REPORT_MAX_BYTES
     told = json.loads(raw)
     assert told["omitted"] + len(told["adapters"]) == 256
+
+
+def test_a_pickle_in_a_volume_is_told_as_one(world: World):
+    folder = world.adapter("pickled")
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    world.want({"name": "b", "folder": str(folder)})
+    world.wait()
+    assert world.told("b")["reason"] == "FilesInvalid"
+    assert "only adapter_model.bin, which may run code" in world.told("b")["message"]
 
 
 def test_a_link_out_of_the_volume_is_not_followed(world: World):

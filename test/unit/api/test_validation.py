@@ -62,6 +62,16 @@ def test_a_plain_workspace_has_no_problems_and_no_idle_fields():
             "0 sources",
         ),
         (
+            {"inference": {**PRESET, "adapters": [adapter(source={"name": "hat", "urls": ["https://example.com/a"]})]}},
+            "inference.adapters[0].source.urls",
+            "https://example.com/a",
+        ),
+        (
+            {"inference": {**PRESET, "adapters": [adapter(source={"name": "hat", "urls": ["hf://a/b", "hf://a/c"]})]}},
+            "inference.adapters[0].source.urls",
+            "hf://a/b, hf://a/c",
+        ),
+        (
             {"inference": {**PRESET, "adapters": [adapter(strength="2")]}},
             "inference.adapters[0].strength",
             "'2'",
@@ -86,6 +96,13 @@ def test_equal_adapter_names_are_told_of_each():
     assert [one.field for one in told] == [f"inference.adapters[{index}].source.name" for index in (0, 1)]
 
 
+def test_an_adapter_of_a_hub_breaks_no_rule():
+    """With a revision or without."""
+    sources = [{"name": "a", "urls": ["hf://org/model"]}, {"name": "b", "urls": ["hf://org/model@refs/pr/1"]}]
+    adapters = [adapter(source=one) for one in sources]
+    assert validation.problems(workspace(inference={**PRESET, "adapters": adapters})) == ()
+
+
 def test_more_than_ten_adapters_are_too_many():
     """The number is told."""
     adapters = [adapter(source={"name": f"hat-{index}", "image": "i"}) for index in range(11)]
@@ -108,7 +125,6 @@ def test_more_than_ten_adapters_are_too_many():
             "inference.preset.presetOptions.imagePullSecrets",
         ),
         ({"inference": {"template": {}}}, "inference.template"),
-        ({"inference": {**PRESET, "adapters": [adapter()]}}, "inference.adapters"),
         ({"tuning": {**TUNING, "preset": {"name": "phi-4", "accessMode": "private"}}}, "tuning.preset.accessMode"),
         (
             {"metadata": {"annotations": {"kaito.sh/disable-benchmark": "false"}}},

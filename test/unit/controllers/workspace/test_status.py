@@ -181,10 +181,10 @@ def test_no_matching_node_is_waited_for(project):
 
 def test_fields_without_effect_are_listed(project):
     """A field that nothing acts on yet is named, and the rest of the Workspace works."""
-    adapters = [{"source": {"name": "a", "image": "x"}}]
-    found = project(workspace(inference={"preset": {"name": "phi-4-mini-instruct"}, "adapters": adapters}))
+    preset = {"name": "phi-4-mini-instruct", "accessMode": "private"}
+    found = project(workspace(inference={"preset": preset}))
     assert ("False", "FieldsNotImplemented") == conditions(found)["SpecHonored"]
-    assert "inference.adapters" in message(found, "SpecHonored")
+    assert "inference.preset.accessMode" in message(found, "SpecHonored")
     assert ("False", "NodeClaimNotReady") == conditions(found)["ResourceReady"]
 
 

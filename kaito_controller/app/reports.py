@@ -1,0 +1,157 @@
+"""Reads what pods report of themselves, through the API server's proxy and beside the reconciles.
+
+The proxy needs no route from the operator to pods and no port that is open to others, and who may ask is RBAC's to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from attrs import define, field
+
+from inference_server import contract
+from kaito_controller.controllers.workspace.reports import Target
+from kaito_controller.kube.core import PODS
+from kaito_controller.kube.metadata import Object
+from kaito_controller.machinery.client.client import Client
+from kaito_controller.machinery.clock import Clock
+from kaito_controller.machinery.errors import ApiConnectionError, ApiError
+from kaito_controller.machinery.log import logger
+from kaito_controller.machinery.reconcile.request import Request
+
+AT_ONCE: Final = 8
+"""Requests at a time."""
+TIMEOUT_S: Final = 5.0
+"""For one whole report."""
+LOST_S: Final = 30.0
+"""How long the last answer of a pod that does not answer any more still counts."""
+
+log = logger(__name__)
+
+
+@define
+class _Followed:
+    """One pod that is asked: when it is next, what it said last and when."""
+
+    target: Target
+    period_s: float
+    due: float
+    report: Object | None = None
+    heard_at: float = 0.0
+    asking: bool = False
+
+
+@define
+class PodReports:
+    """What the Workspace controller asks, and the part of the operator that reads the answers."""
+
+    client: Client
+    clock: Clock
+    name: str = field(default="reports", init=False)
+    needs_leader: bool = field(default=True, init=False)
+    _followed: dict[Request, dict[str, _Followed]] = field(factory=dict, init=False)
+    _changed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _gate: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(AT_ONCE), init=False)
+    _add: Callable[[Request], None] | None = field(default=None, init=False)
+
+    def latest(self, who: Request) -> Mapping[str, Object]:
+        """What the followed pods of `who` said last, by the pod's name."""
+        followed = self._followed.get(who, {})
+        return {one.target.name: one.report for one in followed.values() if one.report is not None}
+
+    def follow(self, who: Request, targets: Sequence[Target], period_s: float) -> None:
+        """Ask these pods and no others of `who` from now on, the first time at once."""
+        if not targets:
+            self.forget(who)
+            return
+        now, had = self.clock.monotonic(), self._followed.get(who, {})
+        kept = {}
+        for target in targets:
+            one = had.get(target.uid) or _Followed(target=target, period_s=period_s, due=now)
+            if period_s < one.period_s:
+                one.due = min(one.due, now + period_s)
+            one.period_s = period_s
+            kept[target.uid] = one
+        self._followed[who] = kept
+        self._changed.set()
+
+    def forget(self, who: Request) -> None:
+        """Ask none of its pods any more."""
+        self._followed.pop(who, None)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Ask whoever is due, until told to stop."""
+        async with asyncio.TaskGroup() as asking:
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                while not stop.is_set():
+                    self._changed.clear()
+                    for who, one in self._due():
+                        one.asking = True
+                        asking.create_task(self._ask(who, one))
+                    await self._wait(stopping)
+            finally:
+                stopping.cancel()
+
+    async def feed(self, add: Callable[[Request], None]) -> None:
+        """Wake Workspaces by this call, until cancelled."""
+        self._add = add
+        await asyncio.Event().wait()
+
+    def _due(self) -> list[tuple[Request, _Followed]]:
+        now = self.clock.monotonic()
+        return [(who, one) for who, one in self._idle() if one.due <= now]
+
+    def _idle(self) -> list[tuple[Request, _Followed]]:
+        return [(who, one) for who, had in self._followed.items() for one in had.values() if not one.asking]
+
+    async def _wait(self, stopping: asyncio.Task[bool]) -> None:
+        """Until somebody is due, somebody else is followed, or the end."""
+        next_due = min((one.due for _, one in self._idle()), default=None)
+        changed = asyncio.create_task(self._changed.wait())
+        timer: asyncio.TimerHandle | None = None
+        if next_due is not None:
+            timer = self.clock.call_later(max(0.0, next_due - self.clock.monotonic()), self._changed.set)
+        try:
+            await asyncio.wait({changed, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            if timer is not None:
+                timer.cancel()
+
+    async def _ask(self, who: Request, one: _Followed) -> None:
+        async with self._gate:
+            report = await self._read(one.target)
+        now = self.clock.monotonic()
+        one.asking, one.due = False, now + one.period_s
+        self._changed.set()
+        if report is None and (one.report is None or now - one.heard_at < LOST_S):
+            return
+        differs = report != one.report
+        one.report, one.heard_at = report, now
+        if differs and self._add is not None and self._followed.get(who, {}).get(one.target.uid) is one:
+            self._add(who)
+
+    async def _read(self, target: Target) -> Object | None:
+        path = f"{PODS.path(target.namespace, f'{target.name}:{target.port}', 'proxy')}{contract.REPORT_PATH}"
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                raw = await self._bytes(path)
+            report = json.loads(raw)
+        except (ApiError, ApiConnectionError, TimeoutError, ValueError, RecursionError) as error:
+            log.debug("no report", pod=f"{target.namespace}/{target.name}", why=str(error)[:200])
+            return None
+        return report if isinstance(report, dict) else None
+
+    async def _bytes(self, path: str) -> bytes:
+        """The whole answer, which is given up when it is longer than a report may be."""
+        raw = b""
+        async with self.client.transport.stream("GET", path, idle_timeout_s=TIMEOUT_S) as chunks:
+            async for chunk in chunks:
+                raw += chunk
+                if len(raw) > contract.REPORT_MAX_BYTES:
+                    raise ValueError(f"longer than {contract.REPORT_MAX_BYTES} bytes")
+        return raw
