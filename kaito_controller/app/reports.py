@@ -84,17 +84,23 @@ class PodReports:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Ask whoever is due, until told to stop."""
-        async with asyncio.TaskGroup() as asking:
+        asking: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
             stopping = asyncio.create_task(stop.wait())
             try:
                 while not stop.is_set():
                     self._changed.clear()
                     for who, one in self._due():
                         one.asking = True
-                        asking.create_task(self._ask(who, one))
+                        task = group.create_task(self._ask(who, one))
+                        asking.add(task)
+                        task.add_done_callback(asking.discard)
                     await self._wait(stopping)
             finally:
+                # A pod that keeps silent may not hold up the end.
                 stopping.cancel()
+                for silent in asking:
+                    silent.cancel()
 
     async def feed(self, add: Callable[[Request], None]) -> None:
         """Wake Workspaces by this call, until cancelled."""
