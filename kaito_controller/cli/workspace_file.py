@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.cli.bad_input import BadInputError
+from kaito_controller.controllers.workspace.adapter_room import wanted_room, with_room
 from kaito_controller.controllers.workspace.inference_config import read_config
 from kaito_controller.controllers.workspace.policies import examine
 from kaito_controller.controllers.workspace.snapshot import Snapshot
@@ -56,7 +57,8 @@ def read_workspace(name: str) -> WorkspaceFile:
             "status.plan, or give one with inference."
         )
     config = _allowed(read_config(workspace, snapshot.config))
-    return WorkspaceFile(workspace=workspace, flags=config.flags)
+    room = wanted_room(workspace, config, snapshot)
+    return WorkspaceFile(workspace=workspace, flags=with_room(config.flags, room))
 
 
 def _documents(name: str) -> list[Object]:

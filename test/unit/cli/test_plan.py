@@ -205,3 +205,12 @@ def test_a_refusal_names_what_was_written(capsys, words: list[str], told: str):
     """And not the field of a Workspace."""
     assert 2 == main(["plan", "--model", "phi-4", *words])
     assert told in " ".join(capsys.readouterr().out.split())
+
+
+def test_adapters_of_a_workspace_are_counted(capsys):
+    """As the operator counts them: the slots that the engine makes for them."""
+    counted = {}
+    for name in ("phi_4_mini", "adapters"):
+        plan = answer(capsys, "-f", str(SAMPLES / f"workspace_v1beta1_{name}.yaml"))
+        counted[name] = "LoRA adapters" in json.dumps(best(plan))
+    assert counted == {"phi_4_mini": False, "adapters": True}
