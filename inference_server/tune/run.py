@@ -39,6 +39,9 @@ def run(arguments: Arguments, words: Sequence[str]) -> Ending:
 
 
 def _work(arguments: Arguments, supervisor: Supervisor) -> Ending:
+    if arguments.output_image is not None:
+        # What is wrong with the Secret or the reference is told before the training, not after it.
+        pushing.check(arguments)
     adapter.forget(arguments.output)
     ending = supervisor.run(arguments.processes or processes_for_gpus())
     if ending.code != contract.EXIT_OK:

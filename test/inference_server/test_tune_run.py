@@ -273,8 +273,9 @@ GOOD_LINE = json.dumps(PAIRS[0]).encode() + b"\n"
         (GOOD_LINE, changed(lerning_rate=1), contract.EXIT_CONFIG, "did you mean learning_rate"),
         (GOOD_LINE, changed(save_strategy="sometimes"), contract.EXIT_CONFIG, "values that fit together"),
         (GOOD_LINE, changed(learning_rate=1e30, max_grad_norm=1e30), contract.EXIT_CONFIG, "the training has diverged"),
+        (GOOD_LINE, changed(max_length=4), contract.EXIT_DATA, "none of 1: the prompts alone are longer"),
     ],
-    ids=["broken line", "empty", "encoding", "unknown key", "value", "diverged"],
+    ids=["broken line", "empty", "encoding", "unknown key", "value", "diverged", "nothing left"],
 )
 def test_a_mistake_ends_the_run_and_says_why(tuning, data, config, code, told):
     tuning.write(data, config)
