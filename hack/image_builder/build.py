@@ -26,6 +26,7 @@ from kaito_controller.providers.local.image_archive import ImageContent
 from kaito_controller.sources.oci.reference import DOCKER_HUB
 
 SBOM_FOLDER = "usr/share/sbom"
+_MAKERS = ("bytecode", "debian", "environment", "layer", "sbom", "sources")
 _LOCKS = REPOSITORY / "hack" / "requirements"
 
 
@@ -175,10 +176,10 @@ def _git(checkout: Path, *arguments: str) -> str:
 
 
 def _code() -> str:
-    """The builder's own code: what it makes depends on it."""
+    """The builder's own code that a layer depends on; what else it depends on is named beside it in its key."""
     folder = Path(__file__).parent
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()
+    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in _MAKERS)).hexdigest()
 
 
 def _key(*parts: Any) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr((PREFIX, USER, *parts)).encode()).hexdigest()[:12]
