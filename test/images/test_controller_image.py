@@ -126,6 +126,11 @@ def test_operator_and_agent_run_on_the_image_s_own_interpreter(root: Path) -> No
         "import kaito_controller.app.wiring, inference_server.contract\n"
         "from kaito_controller.catalog import loader\n"
         "from importlib.metadata import version\n"
+        "import pkgutil, inference_server.agent, inference_server.files\n"
+        "from importlib import import_module\n"
+        "for package in (inference_server.agent, inference_server.files):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        module.name.endswith('__main__') or import_module(module.name)\n"
         "print(version('kaito-controller'), len(loader.load().presets))\n"
     )
     done = python(root, "-c", code)
