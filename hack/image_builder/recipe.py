@@ -101,9 +101,9 @@ RECIPES = {
             repository="kaito-inference-cpu",
             description="kaito-controller's inference server with vLLM on the CPU, for trials and tests",
             lock="inference-cpu",
-            debian=(*_FILES, *_LIBC, *_PYTHON, "libnuma1", "libsmartcols1", "util-linux"),
-            # vLLM asks lscpu which cores belong to which memory.
-            debian_files={"util-linux": ("usr/bin/lscpu",)},
+            debian=(*_FILES, *_LIBC, *_PYTHON, "dash", "libnuma1", "libsmartcols1", "util-linux"),
+            # vLLM asks lscpu which cores belong to which memory, through a shell, as its CPU worker starts.
+            debian_files={"util-linux": ("usr/bin/lscpu",), "dash": ("usr/bin/dash", "usr/bin/sh")},
             # PyTorch of this index is linked to CUDA's libraries and does not load without them. These it would load
             # only for a GPU: 0.6 of 2.5 GiB.
             pruned=(
