@@ -33,12 +33,16 @@ class Phase(Enum):
 
 @define
 class Drain:
-    """The layer itself. vLLM makes one around its application, by the name given with `--middleware`."""
+    """The layer itself. vLLM makes one around its application, by the name given with `--middleware`.
+
+    `ended_by` is the number of the signal that began the end.
+    """
 
     app: Application
     leave_s: float = contract.ENDPOINT_REMOVAL_SECONDS
     limit_s: float = contract.DRAIN_SECONDS
     phase: Phase = Phase.SERVING
+    ended_by: int | None = None
     _running: set[asyncio.Task[Any]] = field(factory=set)
     _ending: asyncio.Task[None] | None = None
 
@@ -96,6 +100,7 @@ class Drain:
             self._finish(server)
             return
         self.phase = Phase.LEAVING
+        self.ended_by = number
         leave_s = self.leave_s if number == signal.SIGTERM else 0
         tell(f"ending: not ready from now on, {len(self._running)} requests in flight")
         self._ending = asyncio.get_running_loop().create_task(self._end(server, leave_s))

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from inference_server import contract, ending
+from inference_server.serve.drain import Drain
 from inference_server.serve.refusal import InputError
 from inference_server.serve_transformers import options
 from inference_server.serve_transformers.options import Options
 
-# Requests in flight may finish for so long after a signal, within the time that the kubelet gives.
-DRAIN_S: Final = 20
+# What is left open when all requests have ended, or were cut, is closed after this.
+CLOSE_S: Final = 2
 logger = logging.getLogger(__name__)
 
 
@@ -38,7 +39,7 @@ def main(words: Sequence[str]) -> int:
     except StoppedError as stop:
         code, cause = contract.EXIT_OK, f"stopped by {stop}"
     except MemoryError as error:
-        code, cause = contract.EXIT_ENGINE, f"the model does not fit into the memory: {error}"
+        code, cause = contract.EXIT_MEMORY, f"the model does not fit into the memory: {error}"
     except SystemExit as stop:
         # uvicorn leaves so when it cannot listen, and has said why.
         code, cause = contract.EXIT_ENGINE, f"the server left with {stop.code}: its own lines above say why"
@@ -72,17 +73,22 @@ def _serve(chosen: Options) -> None:
         served_names=chosen.served_names,
         started=int(time.time()),
     )
+    app = application.application(endpoints)
+    drain = Drain(app)
     config = uvicorn.Config(
-        application.application(endpoints),
+        drain,
         host=chosen.host,
         port=chosen.port,
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=DRAIN_S,
+        timeout_graceful_shutdown=CLOSE_S,
         server_header=False,
     )
-    # It takes the signals while it runs, and hands on the one that ended it.
-    uvicorn.Server(config).run()
+    # The layer that drains takes the signals while this runs, and ends it.
+    app.state.server = uvicorn.Server(config)
+    app.state.server.run()
+    if drain.ended_by is not None:
+        raise StoppedError(drain.ended_by)
 
 
 if __name__ == "__main__":
