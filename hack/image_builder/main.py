@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str]) -> int:
     """Build one image; what a person can remedy is one sentence and exit status 1."""
     parsed = parser().parse_args(arguments)
+    # An end that cleans up, whichever signal asks for it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     cache = cache_folder() / "images"
     recipe = RECIPES[parsed.image]
     archive = parsed.output or cache / f"{recipe.repository}.tar"
