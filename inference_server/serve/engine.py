@@ -79,9 +79,16 @@ class Engine:
                 )
         return found
 
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """What vLLM's own parser makes of the arguments. Raises InputError for a value that it refuses."""
+        found: argparse.Namespace = self._parser.parse_args(
+            [SUBCOMMAND, *model_first(chat_template.located(arguments))]
+        )
+        return found
+
     def serve(self, arguments: Sequence[str]) -> None:
         """Serves until a signal comes or the engine dies. Raises InputError for a value that vLLM refuses."""
-        args = self._parser.parse_args([SUBCOMMAND, *model_first(chat_template.located(arguments))])
+        args = self.read(arguments)
         _configure_logging(args)
         try:
             self._command.validate(args)

@@ -73,7 +73,7 @@ def main() -> None:
     for name, options in asked["presets"].items():
         given = {f"--{key}": value for key, value in options.items()}
         words = [word for key, value in given.items() for word in (key, *([] if value == "true" else [value]))]
-        args = engine.parser.parse_args(argv.resolve(words, ConfigFile(vllm={}), engine.options))
+        args = engine.read(argv.resolve(words, ConfigFile(vllm={}), engine.options))
         problems = []
         if args.tool_call_parser and args.tool_call_parser not in ToolParserManager.list_registered():
             problems.append(f"tool parser {args.tool_call_parser}")
