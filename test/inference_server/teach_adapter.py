@@ -14,8 +14,8 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-STEPS = 60
-LEARNING_RATE = 2e-2
+STEPS = 400
+LEARNING_RATE = 5e-3
 LEARNT = 0.02
 
 
@@ -47,6 +47,7 @@ def main(model_folder: str, folder: str, rank: int, question: str, answer: str) 
             break
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     model.save_pretrained(folder)
     print(f"loss {float(loss.detach()):.4f}", Path(folder, "adapter_config.json").is_file())

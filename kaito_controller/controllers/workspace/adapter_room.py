@@ -93,11 +93,6 @@ def template_hash(stateful_set: Object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def has_room(live: Object) -> bool:
-    """Whether the pods of a StatefulSet were made with adapters switched on."""
-    return _room_of(live) is not None
-
-
 def user_rank(config: InferenceConfig) -> int | None:
     """The highest rank that the user's configuration insists on."""
     return _highest(config)

@@ -16,7 +16,6 @@ from kaito_controller.controllers.workspace.readiness import has_rolled_out
 from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Notice, Verdict
-from kaito_controller.kube import metadata
 from kaito_controller.kube.metadata import Object
 from kaito_controller.workloads.adapters import RANKS, room_for_rank, source_of, specs
 
@@ -134,9 +133,4 @@ def _restart(plan: ServingPlan, live: Object | None) -> str:
     if live is None:
         return "the engine is not started yet"
     highest = plan.room.max_rank if plan.room is not None else 0
-    had = adapter_room.has_room(live)
-    if metadata.is_deleting(live):
-        return "the engine is started anew"
-    if not had:
-        return f"the engine restarts with adapters switched on, for ranks up to {highest}"
-    return f"the engine restarts, with room for ranks up to {highest}"
+    return f"the engine restarts with adapters switched on, for ranks up to {highest}"

@@ -160,7 +160,7 @@ def test_a_rank_that_was_learnt_is_made_room_for(plan, project):
     assert "--max-lora-rank 64" in engine_args(after)
     (entry,) = project(workspace(adapter()), stateful_set=live(before), reports=high)["adapters"]
     assert (entry["state"], entry["reason"], entry["rank"]) == ("Pending", "EngineRestart", 60)
-    assert entry["message"] == "the engine restarts, with room for ranks up to 64"
+    assert entry["message"] == "the engine restarts with adapters switched on, for ranks up to 64"
     kept = {"adapters": [told(state="Pending", rank=60)]}
     assert "--max-lora-rank 64" in engine_args(plan(workspace(adapter(), status=kept)))
     replaced = plan(workspace(adapter(image="reg.example/other:1"), status=kept))
