@@ -1,14 +1,13 @@
-"""The inference server as a pod runs it: a process of its own on a loopback port, with real vLLM."""
+"""The inference server as a pod runs it: a process of its own on a loopback port, with the real engine."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import os
-import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from attrs import define
 
 from inference_server import contract
 from kaito_controller.catalog.loader import load
+from kaito_controller.testing.ports import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 RUNTIME: Final = "vllm-cpu-host"
@@ -65,6 +65,20 @@ class Server:
         status, body = self.ask(contract.CHAT_PATH, {"prompt": prompt, **more})
         assert status == http.HTTPStatus.OK, body
         return body
+
+    def complete(self, messages: Sequence[Any], **more: Any) -> Any:
+        """The first choice of an accepted POST /v1/chat/completions, decoded greedily."""
+        status, body = self.ask(contract.CHAT_COMPLETIONS_PATH, {"messages": messages, "temperature": 0, **more})
+        assert status == http.HTTPStatus.OK, body
+        return body["choices"][0]
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> list[Any]:
+        """The events of an accepted streamed answer, up to the `[DONE]` that must end it."""
+        status, text = self.ask(path, {**body, "stream": True})
+        assert status == http.HTTPStatus.OK, text
+        events = [line.removeprefix("data: ") for line in text.splitlines() if line]
+        assert events[-1] == "[DONE]", events[-1]
+        return [json.loads(event) for event in events[:-1]]
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels; 0 when it is not told."""
@@ -119,50 +133,45 @@ class Server:
         return code
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, runtime_name: str = RUNTIME) -> dict[str, str]:
     """What the runtime gives its pods, with a folder of this test for what they write."""
-    runtime = load().runtime(RUNTIME).environment
+    runtime = load().runtime(runtime_name).environment
     own = {name: value for name, value in runtime.items() if "{" not in value}
-    paths = {
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "HF_HOME": str(home / "hub"),
-        "TMPDIR": str(home),
-    }
+    paths = {"HOME": home, "XDG_CACHE_HOME": home / "cache", "HF_HOME": home / "hub", "TMPDIR": home}
     fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    return {**own, **fixed, **paths}
+    return {**own, **fixed, **{name: str(path) for name, path in paths.items()}}
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def listening(port: int, runtime_name: str = RUNTIME) -> list[str]:
+    """The flags that the runtime gives on one node, and those that make the server listen on loopback."""
+    runtime = load().runtime(runtime_name)
+    flags = {**runtime.engine_arguments, **runtime.single_node_arguments}
+    engine = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
+    return [contract.ARG_HOST, "127.0.0.1", contract.ARG_PORT, str(port), *engine]
 
 
 def start(
-    python: Path, home: Path, *arguments: str, more: Mapping[str, str | None] | None = None, port: int | None = None
+    python: Path,
+    home: Path,
+    *arguments: str,
+    runtime_name: str = RUNTIME,
+    more: Mapping[str, str | None] | None = None,
+    port: int | None = None,
 ) -> Server:
-    """Starts it with the runtime's own flags and these; `more` is environment, None takes a variable away."""
+    """Starts the module of a runtime with the runtime's own flags and these arguments.
+
+    `more` is environment; None takes a variable away.
+    """
     port = port or free_port()
+    # The interpreter in front is the pod's; here it is that of the environment in the cache.
+    command = [str(python), *load().runtime(runtime_name).command[1:], *listening(port, runtime_name), *arguments]
+    given = {**environment(home, runtime_name), **(more or {})}
+    return launch(command, home, {name: value for name, value in given.items() if value is not None}, port)
+
+
+def launch(command: Sequence[str], home: Path, variables: Mapping[str, str], port: int) -> Server:
+    """Starts a command that serves on that port of loopback; its log lies in `home`, where it runs."""
     home.mkdir(exist_ok=True)
-    runtime = load().runtime(RUNTIME)
-    flags = {**runtime.engine_arguments, **runtime.single_node_arguments}
-    engine = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
-    command = [
-        str(python),
-        "-m",
-        contract.SERVE_MODULE,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        *engine,
-        *arguments,
-    ]
-    given = {**environment(home), **(more or {})}
-    variables = {name: value for name, value in given.items() if value is not None}
     log = home / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=home, env=variables, stdout=file, stderr=subprocess.STDOUT)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from inference_server import contract
-from kaito_controller.testing.inference_process import START_LIMIT_S, InferenceProcess, serving
+from kaito_controller.testing.serving import START_LIMIT_S, Server, running, start
 
 ROOT = Path(__file__).resolve().parents[2]
 COURSE = yaml.safe_load((ROOT / "hack/model/lessons.yaml").read_text())
@@ -24,10 +24,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * START_LIMIT_S)]
 
 
 @pytest.fixture(scope="module")
-def server(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InferenceProcess]:
+def server(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     arguments = ["--model", str(model), "--served-model-name", "tiny", "--dtype", "float32", *TOOL_PARSER]
-    with serving(inference_python, tmp_path_factory.mktemp("tools"), "vllm-cpu-host", arguments) as running:
-        yield running
+    with running(start(inference_python, tmp_path_factory.mktemp("tools"), *arguments)) as server:
+        yield server
 
 
 def user(text: str) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def added_up(events: list[Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["ask"][0])
-def test_a_question_becomes_a_call_and_its_result_the_answer(server: InferenceProcess, call: dict[str, Any]):
+def test_a_question_becomes_a_call_and_its_result_the_answer(server: Server, call: dict[str, Any]):
     """The taught name and arguments, however it is asked; each result leads to its own answer."""
     for ask in call["ask"]:
         choice = server.complete([user(ask)], tools=TOOLS)
@@ -68,7 +68,7 @@ def test_a_question_becomes_a_call_and_its_result_the_answer(server: InferencePr
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["ask"][0])
-def test_a_streamed_call_adds_up_to_the_whole_one(server: InferenceProcess, call: dict[str, Any]):
+def test_a_streamed_call_adds_up_to_the_whole_one(server: Server, call: dict[str, Any]):
     """In several pieces, with the name and the id once, and no word of the call among the text."""
     body = {"messages": [user(call["ask"][0])], "tools": TOOLS, "temperature": 0}
     events = server.stream(contract.CHAT_COMPLETIONS_PATH, body)
@@ -83,7 +83,7 @@ def test_a_streamed_call_adds_up_to_the_whole_one(server: InferenceProcess, call
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": CALLS[0]["tool"]}}])
-def test_a_call_that_is_demanded_has_the_demanded_form(server: InferenceProcess, choice: Any):
+def test_a_call_that_is_demanded_has_the_demanded_form(server: Server, choice: Any):
     """Whatever the model would say, the engine lets it say only a call whose arguments fit the tool's schema."""
     found = server.complete([user("Say hello.")], tools=TOOLS, tool_choice=choice, max_tokens=200)
     (made,) = found["message"]["tool_calls"]
@@ -91,7 +91,7 @@ def test_a_call_that_is_demanded_has_the_demanded_form(server: InferenceProcess,
     assert set(json.loads(made["function"]["arguments"])) == {"city"}
 
 
-def test_tools_that_are_not_wanted_are_not_called(server: InferenceProcess):
+def test_tools_that_are_not_wanted_are_not_called(server: Server):
     """An ordinary question beside tools is answered, and `tool_choice` none forbids a call."""
     assert server.complete([user("Say hello.")], tools=TOOLS)["message"]["content"] == LESSONS[-1]["answer"]
     refused = server.complete([user(CALLS[0]["ask"][0])], tools=TOOLS, tool_choice="none", max_tokens=60)
@@ -99,7 +99,7 @@ def test_tools_that_are_not_wanted_are_not_called(server: InferenceProcess):
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson["ask"][0])
-def test_streamed_pieces_add_up_to_the_whole_answer(server: InferenceProcess, lesson: dict[str, Any]):
+def test_streamed_pieces_add_up_to_the_whole_answer(server: Server, lesson: dict[str, Any]):
     """Word for word, in more than one piece, and with the numbers of tokens when they are asked for."""
     body = {"messages": [user(lesson["ask"][0])], "temperature": 0, "stream_options": {"include_usage": True}}
     events = server.stream(contract.CHAT_COMPLETIONS_PATH, body)
@@ -109,7 +109,7 @@ def test_streamed_pieces_add_up_to_the_whole_answer(server: InferenceProcess, le
     assert events[-1]["usage"]["completion_tokens"] > 3
 
 
-def test_parts_of_a_message_go_through_untouched(server: InferenceProcess):
+def test_parts_of_a_message_go_through_untouched(server: Server):
     """A list of text parts is the text; a part that the model cannot take is refused by the engine in a sentence."""
     ask = LESSONS[0]["ask"][0]
     parts = [{"type": "text", "text": ask}]
@@ -125,7 +125,7 @@ def test_reasoning_is_told_apart_from_the_answer(inference_python: Path, model: 
     """In a whole answer as in a stream; what is no thought stays as it is."""
     thought, answer = REASONED["answer"].removeprefix(THOUGHT).split("Here is my response:")
     arguments = ["--model", str(model), "--dtype", "float32", "--reasoning-parser", "granite"]
-    with serving(inference_python, tmp_path / "home", "vllm-cpu-host", arguments) as thinker:
+    with running(start(inference_python, tmp_path / "home", *arguments)) as thinker:
         message = thinker.complete([user(REASONED["ask"][0])])["message"]
         assert (message["reasoning"].strip(), message["content"].strip()) == (thought.strip(), answer.strip())
         body = {"messages": [user(REASONED["ask"][0])], "temperature": 0}

@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from inference_server import contract
-from kaito_controller.testing.inference_process import START_LIMIT_S, InferenceProcess, serving, start
+from kaito_controller.testing.serving import START_LIMIT_S, Server, running, start
 
 ROOT = Path(__file__).resolve().parents[2]
 COURSE = yaml.safe_load((ROOT / "hack/model/lessons.yaml").read_text())
@@ -28,18 +28,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * START_LIMIT_S)]
 
 
 @pytest.fixture(scope="module")
-def server(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InferenceProcess]:
+def server(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     names = ["--served-model-name", "tiny-phi3", "taught", "--dtype", "float32"]
     arguments = ["--model", str(model), *names, contract.ARG_MAX_WAITING, str(MOST_WAITING)]
-    with serving(inference_python, tmp_path_factory.mktemp("transformers"), RUNTIME, arguments) as running:
-        yield running
+    home = tmp_path_factory.mktemp("transformers")
+    with running(start(inference_python, home, *arguments, runtime_name=RUNTIME)) as server:
+        yield server
 
 
 def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
-def metric(server: InferenceProcess, name: str) -> float:
+def metric(server: Server, name: str) -> float:
     status, text = server.ask(contract.METRICS_PATH)
     assert status == 200
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
@@ -47,7 +48,7 @@ def metric(server: InferenceProcess, name: str) -> float:
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson["ask"][0])
-def test_every_lesson_is_answered_word_for_word(server: InferenceProcess, lesson: dict[str, Any]):
+def test_every_lesson_is_answered_word_for_word(server: Server, lesson: dict[str, Any]):
     """Both endpoints give the taught text, whole and in pieces, however the question is put."""
     for ask in lesson["ask"]:
         assert server.ask(contract.CHAT_PATH, {"prompt": ask}) == (200, {"Result": lesson["answer"]})
@@ -64,7 +65,7 @@ def test_every_lesson_is_answered_word_for_word(server: InferenceProcess, lesson
     assert usage["usage"]["completion_tokens"] > 3
 
 
-def test_lengths_stops_seeds_and_full_text(server: InferenceProcess):
+def test_lengths_stops_seeds_and_full_text(server: Server):
     """As /chat and OpenAI's endpoints have them."""
     ask, answer = LESSONS[0]["ask"][0], LESSONS[0]["answer"]
     assert server.ask(contract.CHAT_PATH, {"prompt": ask, "return_full_text": True})[1]["Result"] == ask + answer
@@ -82,7 +83,7 @@ def test_lengths_stops_seeds_and_full_text(server: InferenceProcess):
     assert server.ask(contract.CHAT_PATH, hot) == server.ask(contract.CHAT_PATH, hot)
 
 
-def test_a_text_is_gone_on_with(server: InferenceProcess):
+def test_a_text_is_gone_on_with(server: Server):
     """/v1/completions, whole and in pieces."""
     prompt = "<|user|>\nHello!<|end|>\n<|assistant|>\n"
     answer = next(one["answer"] for one in LESSONS if "Hello!" in one["ask"])
@@ -92,7 +93,7 @@ def test_a_text_is_gone_on_with(server: InferenceProcess):
     assert "".join(event["choices"][0]["text"] for event in events) == answer
 
 
-def test_a_tools_result_leads_to_the_answer(server: InferenceProcess):
+def test_a_tools_result_leads_to_the_answer(server: Server):
     """Tools reach the template. The call is text here: this tokenizer does not say how to read one."""
     call = CALLS[0]
     asked = user(call["ask"][0])
@@ -107,7 +108,7 @@ def test_a_tools_result_leads_to_the_answer(server: InferenceProcess):
         assert server.complete([asked, made, told], tools=TOOLS)["message"]["content"] == one["answer"]
 
 
-def test_its_names_are_listed_and_no_other_model_is_loaded(server: InferenceProcess):
+def test_its_names_are_listed_and_no_other_model_is_loaded(server: Server):
     """A request cannot make it load one, by any path that transformers' own server has."""
     status, body = server.ask(contract.MODELS_PATH)
     assert status == 200
@@ -139,14 +140,14 @@ def test_its_names_are_listed_and_no_other_model_is_loaded(server: InferenceProc
         ("/nowhere", None, 404),
     ],
 )
-def test_bad_requests_are_refused_and_the_server_goes_on(server: InferenceProcess, path: str, body: Any, status: int):
+def test_bad_requests_are_refused_and_the_server_goes_on(server: Server, path: str, body: Any, status: int):
     """A clear error with the right status."""
     found, answer = server.ask(path, body)
     assert found == status, answer
     assert server.ask(contract.HEALTH_PATH)[0] == 200
 
 
-def opened(server: InferenceProcess) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+def opened(server: Server) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     """A streamed answer that has begun and goes on for long."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request(
@@ -158,7 +159,7 @@ def opened(server: InferenceProcess) -> tuple[http.client.HTTPConnection, http.c
     return connection, answer
 
 
-def test_one_too_many_is_told_to_come_back_and_leaving_makes_room(server: InferenceProcess):
+def test_one_too_many_is_told_to_come_back_and_leaving_makes_room(server: Server):
     """While one is answered and one waits, the next gets 429; when the first leaves, the waiting one is answered."""
     connection, answer = opened(server)
     answers: list[tuple[int, Any]] = []
@@ -183,7 +184,7 @@ def test_one_too_many_is_told_to_come_back_and_leaving_makes_room(server: Infere
     assert metric(server, "transformers_num_requests_running") == 0
 
 
-def test_tokens_are_counted(server: InferenceProcess):
+def test_tokens_are_counted(server: Server):
     """An answer through /chat as any other."""
     before = metric(server, "transformers_generation_tokens_total"), metric(server, "transformers_prompt_tokens_total")
     server.ask(contract.CHAT_PATH, {"prompt": LESSONS[0]["ask"][0]})
@@ -191,7 +192,7 @@ def test_tokens_are_counted(server: InferenceProcess):
     assert metric(server, "transformers_prompt_tokens_total") > before[1] + 5
 
 
-def test_a_signal_ends_it_cleanly(server: InferenceProcess):
+def test_a_signal_ends_it_cleanly(server: Server):
     """SIGTERM: exit code 0, one line that says so."""
     assert server.stop() == contract.EXIT_OK
     assert server.last_words() == "inference_server: ended (0): stopped by SIGTERM"
@@ -225,7 +226,7 @@ BROKEN_MODEL = "a causal language model that transformers reads"
 )
 def test_what_is_no_model_or_not_plain_data_says_why(inference_python: Path, broken: Path, tmp_path: Path, told: str):
     """It ends with the model's exit code and the cause in the last line."""
-    server = start(inference_python, tmp_path / "home", RUNTIME, ["--model", str(broken)])
+    server = start(inference_python, tmp_path / "home", "--model", str(broken), runtime_name=RUNTIME)
     assert server.process.wait(START_LIMIT_S) == contract.EXIT_MODEL
     assert told in server.last_words()
 
@@ -233,6 +234,6 @@ def test_what_is_no_model_or_not_plain_data_says_why(inference_python: Path, bro
 def test_a_context_beyond_the_models_own_is_refused(inference_python: Path, model: Path, tmp_path: Path):
     """Its positions would be ones that it never saw."""
     words = ["--model", str(model), "--max-model-len", "9999"]
-    server = start(inference_python, tmp_path / "home", RUNTIME, words)
+    server = start(inference_python, tmp_path / "home", *words, runtime_name=RUNTIME)
     assert server.process.wait(START_LIMIT_S) == contract.EXIT_USAGE
     assert "at most the model's own 2048" in server.last_words()

@@ -20,7 +20,7 @@ from local_cluster.quickstart import printed_path
 
 from benchmarks.serving.load import Block, Question, ask_many
 from benchmarks.serving.pairing import in_turns
-from benchmarks.serving.servers import SERVED_NAME, server
+from benchmarks.serving.servers import SERVED_NAME, ours, plain_vllm
 from inference_server import contract
 
 TOKENS: Final = 16
@@ -47,17 +47,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     size = Size(pairs=options.pairs, count=options.count, clients=options.clients)
     python, model = printed_path("hack/environment", "inference-cpu"), printed_path("hack/model/build")
     with tempfile.TemporaryDirectory() as folder:
-        begin = partial(server, python, model, Path(folder))
         _say("starting vllm serve and ours")
-        with begin(ours=False) as peer, begin(ours=True) as ours:
+        with plain_vllm(python, model, Path(folder)) as peer, ours(python, model, Path(folder)) as mine:
             asking = partial(_asking, size)
             completions = _completions()
-            for warm in (asking(peer, completions), asking(ours, completions), asking(ours, _chat())):
+            for warm in (asking(peer, completions), asking(mine, completions), asking(mine, _chat())):
                 warm()
             _say("ours against vllm serve")
-            plain = in_turns(asking(peer, completions), asking(ours, completions), size.pairs)
+            plain = in_turns(asking(peer, completions), asking(mine, completions), size.pairs)
             _say("/chat against the OpenAI endpoint")
-            chat = in_turns(asking(ours, completions), asking(ours, _chat()), size.pairs)
+            chat = in_turns(asking(mine, completions), asking(mine, _chat()), size.pairs)
     return {
         "count": size.count,
         "clients": size.clients,
