@@ -21,7 +21,7 @@ from inference_server.files import disk, hub_files
 from inference_server.files.clock import Clock, SystemClock
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.hub_failures import understood
-from inference_server.files.hub_files import HubFile
+from inference_server.files.hub_files import HubFile, Keep
 from inference_server.files.hub_progress import Total
 from inference_server.files.limits import Limits
 from inference_server.files.progress import Progress, silent
@@ -63,22 +63,41 @@ def fetch(
     *,
     token: str | None = None,
     patterns: Sequence[str] = SAFE_PATTERNS,
+    keep: Keep | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
     clock: Clock | None = None,
 ) -> Fetched:
     """Download `organization/model[@revision]` into `folder`, pinned to one commit.
 
+    Of the files that `patterns` match, `keep` says which are needed; all are when it is not given.
+
     The folder appears whole or not at all; an older one is replaced. What a broken attempt brought stays in a hidden
     sibling, and the next attempt goes on from there. Every file is compared with the digest that the hub lists for it.
-    A file that `patterns` matches but that is a pickle or a program is refused. huggingface_hub, which does the
-    talking, takes proxies from the environment, and tries again and waits by itself. Raises `FetchError`.
+    A file that `patterns` matches but that is a pickle or a program is refused, but for *.py where they ask for that.
+    huggingface_hub, which does the talking, takes proxies from the environment, and tries again and waits by itself.
+    Raises `FetchError`.
     """
     wanted = _Wanted.parse(reference, token)
     download = _Download(
         wanted=wanted, limits=limits or Limits(), progress=progress or silent, clock=clock or SystemClock()
     )
-    return download.run(folder, patterns)
+    return download.run(folder, patterns, keep)
+
+
+def resolve(reference: str, *, token: str | None = None, clock: Clock | None = None) -> str:
+    """The commit that `organization/model[@revision]` stands for now. Raises `FetchError`."""
+    wanted = _Wanted.parse(reference, token)
+    api = HfApi(endpoint=wanted.endpoint, token=wanted.token or False)
+    with understood(wanted.subject, clock or SystemClock(), has_token=bool(wanted.token)):
+        return _commit(api, wanted)
+
+
+def _commit(api: HfApi, wanted: _Wanted) -> str:
+    commit = api.model_info(wanted.model, revision=wanted.revision).sha or ""
+    if not _COMMIT.fullmatch(commit):
+        raise FetchError(kind=Kind.CORRUPT, subject=wanted.subject, found="the hub names no commit")
+    return commit
 
 
 @frozen(kw_only=True)
@@ -124,9 +143,9 @@ class _Download:
     progress: Progress
     clock: Clock
 
-    def run(self, folder: Path, patterns: Sequence[str]) -> Fetched:
+    def run(self, folder: Path, patterns: Sequence[str], keep: Keep | None) -> Fetched:
         subject = self.wanted.subject
-        commit, files = self._listed(patterns)
+        commit, files = self._listed(patterns, keep)
         total = Total(progress=self.progress, bytes_total=sum(file.size for file in files))
         with staged(folder, subject, keep=True) as stage:
             content = stage.content
@@ -145,16 +164,14 @@ class _Download:
             found = files_of(content)
         return Fetched(revision=commit, files=found)
 
-    def _listed(self, patterns: Sequence[str]) -> tuple[str, tuple[HubFile, ...]]:
+    def _listed(self, patterns: Sequence[str], keep: Keep | None) -> tuple[str, tuple[HubFile, ...]]:
         """The commit that the revision names now, and the files of it that are wanted."""
         wanted = self.wanted
         api = HfApi(endpoint=wanted.endpoint, token=wanted.token or False)
         with self._understood():
-            commit = api.model_info(wanted.model, revision=wanted.revision).sha or ""
-            if not _COMMIT.fullmatch(commit):
-                raise FetchError(kind=Kind.CORRUPT, subject=wanted.subject, found="the hub names no commit")
+            commit = _commit(api, wanted)
             listed = api.list_repo_tree(wanted.model, revision=commit, recursive=True)
-            return commit, hub_files.chosen(listed, patterns, self.limits, wanted.subject)
+            return commit, hub_files.chosen(listed, patterns, self.limits, wanted.subject, keep=keep)
 
     def _bring(self, file: HubFile, commit: str, content: Path, total: Total) -> None:
         with self._understood():

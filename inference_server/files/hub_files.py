@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -20,6 +20,12 @@ PICKLES: Final = frozenset(
 """Formats that run code when they are read, or are read by libraries that may."""
 
 PROGRAMS: Final = frozenset({".py", ".pyc", ".so", ".sh", ".exe", ".dll", ".whl", ".ipynb", ".jar"})
+
+PROGRAM_PATTERNS: Final = ("*.py",)
+"""Who asks with exactly this has decided to trust the model's programs, which are brought and not run."""
+
+Keep = Callable[[Sequence[str]], Iterable[str]]
+"""Which of a repository's files are needed, by their paths."""
 
 _CHUNK_BYTES: Final = 2**20
 _MAX_PATH_LENGTH: Final = 1000
@@ -52,8 +58,10 @@ class HubFile:
         return _hashed(content, blob) == self.blob_id
 
 
-def chosen(listed: Iterable[object], patterns: Sequence[str], limits: Limits, subject: str) -> tuple[HubFile, ...]:
-    """The files that patterns name, judged before any of them is asked for.
+def chosen(
+    listed: Iterable[object], patterns: Sequence[str], limits: Limits, subject: str, *, keep: Keep | None = None
+) -> tuple[HubFile, ...]:
+    """The files that patterns name, and of these those that `keep` leaves, judged before any of them is asked for.
 
     Raises `FetchError`: unsafe for pickles, programs and paths that lead out, too_large, not_found for none at all.
     """
@@ -67,8 +75,11 @@ def chosen(listed: Iterable[object], patterns: Sequence[str], limits: Limits, su
             )
     # As huggingface_hub's allow_patterns: `*` matches folders, too.
     names = [name for name in entries if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    if keep is not None:
+        needed = set(keep(names))
+        names = [name for name in names if name in needed]
     for name in names:
-        _judge(name, subject)
+        _judge(name, subject, programs=any(pattern in PROGRAM_PATTERNS for pattern in patterns))
     if not names:
         raise _nothing(entries, patterns, subject)
     files = tuple(_file(entries[name], subject) for name in sorted(names))
@@ -91,7 +102,7 @@ def _file(entry: RepoFile, subject: str) -> HubFile:
     return HubFile(path=entry.path, size=size, sha256=sha256, blob_id=entry.blob_id)
 
 
-def _judge(name: str, subject: str) -> None:
+def _judge(name: str, subject: str, *, programs: bool) -> None:
     path = PurePosixPath(name)
     leads_out = path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name
     if leads_out or len(name) > _MAX_PATH_LENGTH or path.parts[:1] == (".cache",):
@@ -101,6 +112,8 @@ def _judge(name: str, subject: str) -> None:
             found=f"the repository has a file {name[:200]!r}, which is not a safe name",
         )
     kind = "a pickle" if path.suffix.lower() in PICKLES else "a program"
+    if path.suffix.lower() == ".py" and programs:
+        return
     if path.suffix.lower() in PICKLES | PROGRAMS:
         raise FetchError(
             kind=Kind.UNSAFE,

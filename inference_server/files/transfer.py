@@ -18,8 +18,10 @@ from inference_server.files.progress import Progress, silent
 from inference_server.files.retry import Passing, pause
 from inference_server.files.web import Ask, Web, refusal
 
+_READ_BYTES: Final = 2**20
 _WORTH_BYTES: Final = 2**20
 """Attempts that bring this much are not counted: the file gets done."""
+_PASSING: Final = frozenset({Kind.UNREACHABLE, Kind.BUSY, Kind.DISK_FULL})
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
@@ -46,13 +48,15 @@ def save(
     progress: Progress = silent,
     *,
     opening: Callable[[Ask], httpx.Response] | None = None,
+    resume: bool = False,
 ) -> str:
     """Write the body to a file and return its digest, `sha256:…`. Raises `FetchError`, and leaves no file then.
 
-    `opening` sends the requests, where plain `web.open` is not let in.
+    `opening` sends the requests, where plain `web.open` is not let in. With `resume`, which needs a known digest, what
+    is in the file already is the beginning, and a failure that may pass leaves what came until then.
     """
     try:
-        with disk.writing(ask.subject), path.open("wb") as file:
+        with disk.writing(ask.subject), path.open("r+b" if resume and path.exists() else "w+b") as file:
             transfer = _Transfer(
                 web=web,
                 opening=opening or web.open,
@@ -62,9 +66,12 @@ def save(
                 wanted=wanted,
                 progress=progress,
             )
+            if resume and wanted.digest:
+                transfer.take_up()
             return transfer.run()
-    except BaseException:
-        path.unlink(missing_ok=True)
+    except BaseException as error:
+        if not (resume and isinstance(error, FetchError) and error.kind in _PASSING):
+            path.unlink(missing_ok=True)
         raise
 
 
@@ -84,9 +91,17 @@ class _Transfer:
     validator: str = ""
     hash: hashlib._Hash = field(factory=hashlib.sha256)
 
+    def take_up(self) -> None:
+        """Count what an earlier attempt left in the file; whether it is right, the digest of the whole will tell."""
+        while chunk := self.file.read(_READ_BYTES):
+            self.hash.update(chunk)
+            self.done += len(chunk)
+        if self.wanted.size is not None and self.done > self.wanted.size:
+            self._restart()
+
     def run(self) -> str:
         failures = 0
-        while True:
+        while self.wanted.size is None or self.done < self.wanted.size or not self.done:
             before = self.done
             try:
                 self._attempt()
@@ -121,6 +136,7 @@ class _Transfer:
             total = int(span[3]) if span[3] != "*" else None
             if total != self.total and self.total is not None:
                 raise self._corrupt(f"it was {self.total} bytes long, and now is {total}")
+            self.total = total if total is not None else self.wanted.size
             return
         if self.done:
             # Another version, or a server that does not send parts: all of it again.

@@ -65,11 +65,14 @@ class Blob:
                 told(start)
 
 
-def pull(session: Session, wanted: Descriptor, path: Path, progress: Progress) -> None:
-    """Bring a blob into a file, checked against its digest. Raises `FetchError`, and leaves no file then."""
+def pull(session: Session, wanted: Descriptor, path: Path, progress: Progress, *, resume: bool = False) -> None:
+    """Bring a blob into a file, checked against its digest. Raises `FetchError`, and leaves no file then.
+
+    With `resume` a failure that may pass leaves what came, and the next call goes on from there.
+    """
     ask = session.ask(session.url(f"blobs/{wanted.digest}"))
     described = Wanted(max_bytes=session.web.limits.max_bytes, size=wanted.size, digest=wanted.digest)
-    save(session.web, ask, path, described, progress, opening=session.open)
+    save(session.web, ask, path, described, progress, opening=session.open, resume=resume)
 
 
 def in_turn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,12 +46,16 @@ def pull(
     folder: Path,
     *,
     credentials: Credentials,
-    subfolder: str = contract.IMAGE_DATA_DIRECTORY,
+    subfolder: str | Sequence[str] = contract.IMAGE_DATA_DIRECTORY,
     limits: Limits | None = None,
     progress: Progress | None = None,
     clock: Clock | None = None,
+    resume: bool = False,
 ) -> Pulled:
     """Put what lies below `/subfolder` of an image, or the titled files of an artifact, into `folder`.
+
+    Of several subfolders the first that the image has counts. With `resume` a call that fails leaves in a hidden
+    sibling what it brought of an artifact's files or of a layer, and the next call goes on from there.
 
     The folder appears whole or not at all; an older one is replaced. A folder that is a mount point, which cannot be
     replaced, is filled instead: each of its entries appears whole. Files are 0644 and folders 0755 whatever the image
@@ -62,8 +67,9 @@ def pull(
     parsed, bounds = Reference.parse(reference), limits or Limits()
     with session.opened(parsed, credentials, session.PULL, bounds, clock or SystemClock()) as opened:
         chosen = manifests.chosen(opened)
-        with staged(folder, str(parsed)) as stage:
-            _fill(opened, chosen.manifest, stage, subfolder, progress or silent)
+        with staged(folder, str(parsed), keep=resume) as stage:
+            wanted = (subfolder,) if isinstance(subfolder, str) else tuple(subfolder)
+            _fill(opened, chosen.manifest, stage, wanted, progress or silent, resume=resume)
             files = files_of(stage.content)
     return Pulled(digest=chosen.digest, named=chosen.named, annotations=chosen.manifest.annotations, files=files)
 
@@ -113,26 +119,37 @@ def push(
     return packed.digest
 
 
-def _fill(opened: Session, manifest: Manifest, stage: Stage, subfolder: str, progress: Progress) -> None:
+def _fill(
+    opened: Session, manifest: Manifest, stage: Stage, subfolders: Sequence[str], progress: Progress, *, resume: bool
+) -> None:
     """Bring and apply the layers; the stage's content is then what is wanted of them."""
     subject, limits = str(opened.reference), opened.web.limits
     is_artifact = any(layer.title for layer in manifest.layers)
-    root = Root(folder=stage.content, only="" if is_artifact else subfolder, limits=limits, subject=subject)
+    if resume and not all(layer.form is Form.FILE for layer in manifest.layers):
+        # Layers lie over one another, so that half of them applied is no beginning; what came of one still is.
+        with disk.writing(subject):
+            shutil.rmtree(stage.content)
+            stage.content.mkdir()
+    root = Root(folder=stage.content, only=() if is_artifact else tuple(subfolders), limits=limits, subject=subject)
     for layer, told in blobs.in_turn(manifest.layers, progress, limits.max_bytes, subject):
-        file = stage.scratch / "layer"
-        blobs.pull(opened, layer, file, told)
+        if resume and root.has(layer):
+            told(layer.size, layer.size)
+            continue
+        file = stage.scratch / layer.digest.replace(":", "-")
+        blobs.pull(opened, layer, file, told, resume=resume)
         _apply(root, layer, file)
         file.unlink(missing_ok=True)
     root.finish()
-    below = stage.content / subfolder
-    if below.is_dir():
+    below = next((stage.content / one for one in subfolders if (stage.content / one).is_dir()), None)
+    if below is not None:
         stage.content = below
     elif not is_artifact:
+        wanted = " and no ".join(f"/{one}" for one in subfolders)
         raise FetchError(
             kind=Kind.INVALID,
             subject=subject,
-            found=f"the image has no folder /{subfolder}",
-            remedy=f"put the files into /{subfolder}, as in FROM scratch, COPY . /{subfolder}",
+            found=f"the image has no folder {wanted}",
+            remedy=f"put the files into /{subfolders[0]}, as in FROM scratch, COPY . /{subfolders[0]}",
         )
 
 

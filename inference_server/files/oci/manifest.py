@@ -1,7 +1,7 @@
 """Manifests and indexes of OCI and Docker as values, read as untrusted.
 
 Sources: opencontainers/image-spec v1.1 (manifest.md, image-index.md, layer.md, annotations.md); distribution's
-image manifest v2, schema 2; ORAS for titled files and packed folders.
+image manifest v2, schema 2; ORAS for titled files and packed folders; modelpack/model-spec v0.0.7 for models.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ INDEXES: Final = (
 )
 ACCEPT: Final = ", ".join((*MANIFESTS, *INDEXES))
 TITLE: Final = "org.opencontainers.image.title"
+MODEL_PATH: Final = "org.cncf.model.filepath"
+MODEL_TYPES: Final = "application/vnd.cncf.model."
 UNPACK: Final = "io.deis.oras.content.unpack"
 PLATFORM: Final = "linux/amd64"
 _ATTESTATION: Final = "vnd.docker.reference.type"
@@ -65,12 +67,13 @@ class Descriptor:
     @property
     def title(self) -> str:
         """The file or folder that a layer of an artifact is; empty for layers of images."""
-        return self.annotations.get(TITLE, "")
+        return self.annotations.get(TITLE, "") or self.annotations.get(MODEL_PATH, "")
 
     @property
     def form(self) -> Form:
-        """What a layer's bytes are: a titled one is a file, unless it is marked as a packed folder."""
-        if self.title and self.annotations.get(UNPACK) != "true":
+        """What a layer's bytes are: a titled one is a file, unless it is marked, or typed, as a packed folder."""
+        is_packed = self.media_type.startswith(MODEL_TYPES) and not self.media_type.endswith(".raw")
+        if self.title and self.annotations.get(UNPACK) != "true" and not is_packed:
             return Form.FILE
         if self.media_type.endswith(("+gzip", ".gzip", "gzip")):
             return Form.GZIP

@@ -6,11 +6,12 @@ and `..` paths, links that lead out, devices. What comes out are plain files (06
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,6 +20,7 @@ from attrs import define, field, frozen
 from inference_server.files import archive, disk
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.limits import Limits
+from inference_server.files.oci.manifest import Descriptor, Form
 
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
@@ -47,13 +49,13 @@ class Root:
 
     Attributes:
         folder: where; empty at first, and nobody else writes to it.
-        only: the subfolder whose files are wanted; empty for all.
+        only: the subfolders whose files are wanted; none for all.
         limits: bounds of all layers together.
         subject: what messages call the image.
     """
 
     folder: Path
-    only: str
+    only: Sequence[str]
     limits: Limits
     subject: str
     _bytes: int = field(init=False, default=0)
@@ -74,6 +76,16 @@ class Root:
         ):
             for member in archive.members(tar):
                 self._member(tar, member)
+
+    def has(self, layer: Descriptor) -> bool:
+        """Whether a layer's titled file is there already, byte for byte. Raises `FetchError` for an unsafe title."""
+        if layer.form is not Form.FILE:
+            return False
+        path = self.folder.joinpath(*self._judged(layer.title).parts)
+        if not path.is_file() or path.is_symlink() or path.stat().st_size != layer.size:
+            return False
+        with path.open("rb") as stream:
+            return layer.digest == f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
     def place(self, title: str, content: Path) -> None:
         """Put one titled file there, by moving it. Raises `FetchError`."""
@@ -144,7 +156,7 @@ class Root:
             return True
         # The whiteout of the wanted folder itself counts, too, and so does one of everything.
         first = path.parts[0] if path.parts else ""
-        return first in {self.only, f"{_WHITEOUT}{self.only}", _OPAQUE}
+        return first in {*self.only, *(f"{_WHITEOUT}{one}" for one in self.only), _OPAQUE}
 
     def _folder(self, path: _Path) -> None:
         target = self._parents(path)

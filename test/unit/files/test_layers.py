@@ -21,7 +21,7 @@ from inference_server.files.oci.root import Root
 def apply(
     folder: Path, *layers: bytes, only: str = "data", limits: Limits | None = None, is_gzip: bool = False
 ) -> Root:
-    root = Root(folder=folder, only=only, limits=limits or Limits(), subject="image")
+    root = Root(folder=folder, only=(only,) if only else (), limits=limits or Limits(), subject="image")
     with tempfile.TemporaryDirectory() as place:
         for layer in layers:
             Path(place, "layer").write_bytes(layer)
@@ -176,7 +176,7 @@ def test_a_name_longer_than_the_disk_takes_is_said(folder, archive):
 
 
 def test_a_titled_file_stays_in_its_folder(folder, tmp_path):
-    root = Root(folder=folder, only="", limits=Limits(), subject="artifact")
+    root = Root(folder=folder, only=(), limits=Limits(), subject="artifact")
     content = tmp_path / "content"
     for title in ("../secret", "/etc/x", "", ".", "a/../../secret"):
         content.write_bytes(b"theirs")
@@ -275,6 +275,6 @@ def test_layers_make_what_the_simplest_description_of_them_makes(layers):
         for layer in layers
     ]
     with tempfile.TemporaryDirectory() as place:
-        apply(Path(place), *archives, only="")
+        apply(Path(place), *archives, only=())
         found = {str(path.relative_to(place)): path.read_bytes() for path in Path(place).rglob("*") if path.is_file()}
     assert {name.removeprefix("data/"): body for name, body in found.items()} == overlaid(layers)
