@@ -5,6 +5,8 @@ Standard library only. Arguments without a note are vLLM's own flags and pass st
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Final
 
 # How the server is started: `{python} -m inference_server.serve --model … --port 5000 …`
@@ -96,11 +98,19 @@ ARG_TRUST_REMOTE_CODE: Final = "--trust-remote-code"
 ARG_MAX_WAITING: Final = "--max-waiting"
 # Ours, not vLLM's: a YAML file whose map `vllm` holds further flags (without dashes); they win over the arguments.
 ARG_CONFIG_FILE: Final = "--config-file"
+# Ours: the URL of the agent on loopback, which fetches the model's files. The server waits until they are there, and
+# takes the folder that the agent names instead of ARG_MODEL's.
+ARG_WEIGHTS_AGENT: Final = "--weights-agent"
 
 # The agent's.
 ARG_ENGINE: Final = "--engine"  # the server's URL on loopback
 ARG_WANTED: Final = "--wanted"  # the file of wanted adapters
 ARG_CACHE: Final = "--cache"  # the folder that adapters are fetched to
+# Where the model's files come from: hf://NAME[@REVISION] or oci://NAME[:TAG][@DIGEST].
+ARG_WEIGHTS: Final = "--weights"
+ARG_WEIGHTS_DIRECTORY: Final = "--weights-directory"  # where they go: one folder for each source and revision
+ARG_WEIGHTS_CODE: Final = "--weights-code"  # `true`: the model's own Python files as well
+ARG_WEIGHTS_FORMAT: Final = "--weights-format"  # hf or mistral, of which a repository may hold both
 ARG_SECRETS: Final = "--secrets"  # the folder that holds one folder for each mounted Secret
 ARG_ALLOW_PRIVATE_URLS: Final = "--allow-private-urls"  # a CIDR that addresses may lie in; again for more
 # Tuning's.
@@ -142,6 +152,11 @@ TUNING_REPORT_FILE_NAME: Final = "tuning_report.json"  # the last report, beside
 WEIGHTS_DIRECTORY: Final = "/workspace/weights"
 SHARED_MEMORY_DIRECTORY: Final = "/dev/shm"  # noqa: S108 (a mount point, not a temporary file)
 
+# The states of the files in the agent's report.
+WEIGHTS_FETCHING: Final = "Fetching"
+WEIGHTS_READY: Final = "Ready"
+WEIGHTS_FAILED: Final = "Failed"
+
 # Environment.
 ENV_HUB_TOKEN: Final = "HF_TOKEN"  # noqa: S105 (the name of a variable)
 ENV_POD_INDEX: Final = "POD_INDEX"
@@ -161,3 +176,9 @@ EXIT_OUTPUT: Final = 73  # the result cannot be saved or pushed
 EXIT_STOPPED: Final = 75  # stopped by a signal before the end; the next try goes on from the last checkpoint
 EXIT_UNAVAILABLE: Final = 69  # a hub, registry or web server did not answer, so another try may help
 EXIT_CONFIG: Final = 78  # the config file is missing, not YAML or names an unknown option
+
+
+def weights_folder_name(source: str) -> str:
+    """The name of the folder below WEIGHTS_DIRECTORY that holds a source's files: readable, and no other source's."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", source.partition("://")[2])[:100].strip("-.")
+    return f"{readable}-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
