@@ -1,4 +1,4 @@
-"""`python -m inference_server.agent [ARG VALUE]…`: keeps the engine to the wanted list, until stopped."""
+"""`python -m inference_server.agent [ARG VALUE]…`: brings the model, then keeps the engine to the wanted adapters."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from inference_server import contract
-from inference_server.agent import base_model, report, server, wanted
+from inference_server.agent import base_model, report, server, wanted, weights
 from inference_server.agent.agent import STEP_S, Agent
 from inference_server.agent.engine import LOAD_TIMEOUT_S, Engine
 from inference_server.agent.inspection import Checks
+from inference_server.agent.metrics import Metrics
 from inference_server.agent.options import Options, parse
 from inference_server.agent.preparation import Preparer
 from inference_server.agent.sources import ImageSource, Sources
 from inference_server.serve.refusal import InputError
+from inference_server.weights.keeper import Keeper
+from inference_server.weights.state import Phase
 
 # Fetches side by side: enough that one slow registry does not hold up the others.
 FETCHES: Final = 4
@@ -50,21 +53,24 @@ def run(options: Options) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    base = base_model.BaseFinder(model=options.model, names=options.names, downloads=options.downloads)
-    checks = Checks(find_base=base.find, max_rank=options.max_lora_rank)
-    fetches = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
-    agent = Agent(
-        engine=Engine(options.engine),
-        preparing=Preparer(cache=options.cache, sources=Sources(image=ImageSource(options.secrets)), checks=checks),
-        cache=str(options.cache),
-        read_wanted=lambda: _read(options.wanted),
-        read_secrets=lambda: _signature(options.secrets),
-        submit=fetches.submit,
-        clock=time.monotonic,
-        wake=woken.set,
-    )
-    pulse = [time.monotonic()]
-    with server.answering(options.host, options.port, _pages(agent, pulse)):
+    metrics, pulse = Metrics(), [time.monotonic()]
+    keeper = weights.start(options.weights) if options.weights is not None else None
+    if keeper is not None:
+        weights.register(metrics.registry, keeper.state)
+    told: list[Callable[[], Mapping[str, Any]]] = []
+    with server.answering(options.host, options.port, _pages(keeper, told, metrics, pulse)):
+        # Adapters are held against the model's own files, and the engine takes none before it has loaded these.
+        while keeper is not None and keeper.state.standing().phase is not Phase.READY and not ended.is_set():
+            pulse[0] = time.monotonic()
+            ended.wait(STEP_S)
+        if keeper is not None and not options.wanted.parent.is_dir():
+            while not ended.wait(STEP_S):
+                pulse[0] = time.monotonic()
+            return contract.EXIT_OK
+        model = keeper.state.standing().folder if keeper is not None else options.model
+        fetches = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
+        agent = _agent(options, model, metrics, fetches, woken.set)
+        told.append(lambda: agent.told)
         while not ended.is_set():
             woken.clear()
             agent.step()
@@ -75,19 +81,40 @@ def run(options: Options) -> int:
     return contract.EXIT_OK
 
 
-def _pages(agent: Agent, pulse: list[float]) -> server.Pages:
+def _agent(
+    options: Options, model: str, metrics: Metrics, fetches: ThreadPoolExecutor, wake: Callable[[], None]
+) -> Agent:
+    base = base_model.BaseFinder(model=model, names=options.names, downloads=options.downloads)
+    checks = Checks(find_base=base.find, max_rank=options.max_lora_rank)
+    return Agent(
+        engine=Engine(options.engine),
+        preparing=Preparer(cache=options.cache, sources=Sources(image=ImageSource(options.secrets)), checks=checks),
+        cache=str(options.cache),
+        read_wanted=lambda: _read(options.wanted),
+        read_secrets=lambda: _signature(options.secrets),
+        submit=fetches.submit,
+        clock=time.monotonic,
+        wake=wake,
+        metrics=metrics,
+    )
+
+
+def _pages(
+    keeper: Keeper | None, told: Sequence[Callable[[], Mapping[str, Any]]], metrics: Metrics, pulse: Sequence[float]
+) -> server.Pages:
     def health() -> server.Body:
         alive = time.monotonic() - pulse[0] < STUCK_S
         return HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b""
 
+    def whole() -> server.Body:
+        part = {"weights": keeper.state.standing().report()} if keeper is not None else {}
+        adapters = told[0]() if told else {"adapters": []}
+        return HTTPStatus.OK, "application/json", report.encode({**adapters, **part})
+
     return server.Pages(
         {
-            contract.REPORT_PATH: lambda: (HTTPStatus.OK, "application/json", report.encode(agent.told)),
-            contract.METRICS_PATH: lambda: (
-                HTTPStatus.OK,
-                CONTENT_TYPE_LATEST,
-                generate_latest(agent.metrics.registry),
-            ),
+            contract.REPORT_PATH: whole,
+            contract.METRICS_PATH: lambda: (HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)),
             contract.HEALTH_PATH: health,
         }
     )

@@ -10,6 +10,7 @@ from typing import NoReturn
 from attrs import frozen
 
 from inference_server import contract
+from inference_server.agent.weights import WeightsOptions
 from inference_server.serve.refusal import InputError
 
 
@@ -27,6 +28,7 @@ class Options:
     names: tuple[str, ...]
     max_lora_rank: int | None
     downloads: Path | None
+    weights: WeightsOptions | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +50,11 @@ def parse(words: Sequence[str]) -> Options:
     parser.add_argument(contract.ARG_MODEL_NAME, action="append", default=[], dest="names", help="another name of it")
     parser.add_argument(contract.ARG_MAX_LORA_RANK, type=int, default=None)
     parser.add_argument(contract.ARG_DOWNLOAD_DIR, type=Path, default=None, help="where the engine downloads it to")
+    parser.add_argument(contract.ARG_WEIGHTS, default="", help="where the model's files come from; nothing: elsewhere")
+    parser.add_argument(contract.ARG_WEIGHTS_DIRECTORY, type=Path, default=Path(contract.WEIGHTS_DIRECTORY))
+    parser.add_argument(contract.ARG_WEIGHTS_CODE, choices=("true", "false"), default="false")
+    parser.add_argument(contract.ARG_WEIGHTS_FORMAT, choices=("hf", "mistral"), default="hf")
+    parser.add_argument(contract.ARG_PULL_SECRET, action="append", default=[], help="of the weights' registry")
     found = parser.parse_args(list(words))
     return Options(
         engine=found.engine,
@@ -60,4 +67,17 @@ def parse(words: Sequence[str]) -> Options:
         names=tuple(found.names),
         max_lora_rank=found.max_lora_rank,
         downloads=found.download_dir,
+        weights=_weights(found),
+    )
+
+
+def _weights(found: argparse.Namespace) -> WeightsOptions | None:
+    if not found.weights:
+        return None
+    return WeightsOptions(
+        source=found.weights,
+        directory=found.weights_directory.absolute(),
+        secrets=tuple(found.secrets / name for name in found.pull_secret),
+        with_code=found.weights_code == "true",
+        mistral=found.weights_format == "mistral",
     )
