@@ -30,9 +30,10 @@ def _serve(words: Sequence[str]) -> Cause:
     for name in (*own.without_effect, *config.without_effect):
         tell(f"{name} has no effect here")
     # The engine takes half a minute to import: what can be refused without it is refused here.
-    model_folder.check(
-        argv.wanted(rest, config, contract.ARG_MODEL), argv.wanted(rest, config, contract.ARG_LOAD_FORMAT)
-    )
+    if own.weights_agent is None:
+        model_folder.check(
+            argv.wanted(rest, config, contract.ARG_MODEL), argv.wanted(rest, config, contract.ARG_LOAD_FORMAT)
+        )
     leader = argv.last(rest, contract.ARG_MASTER_ADDR) if argv.is_later_rank(rest) else None
     port = argv.last(rest, contract.ARG_PORT) or str(contract.PORT)
     engine = supervisor.Supervisor(

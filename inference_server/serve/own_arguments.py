@@ -16,7 +16,8 @@ KAITO_ADAPTERS: Final = "--kaito-adapters-dir"
 KAITO_DISABLE_RATE_LIMIT: Final = "--kaito-disable-rate-limit"
 KAITO_WITHOUT_EFFECT: Final = ("--kaito-max-probe-steps", "--kaito-kv-cache-cpu-memory-utilization")
 NAMES: Final = (
-    *(contract.ARG_CONFIG_FILE, KAITO_CONFIG_FILE, KAITO_ADAPTERS, KAITO_DISABLE_RATE_LIMIT),
+    *(contract.ARG_CONFIG_FILE, contract.ARG_WEIGHTS_AGENT),
+    *(KAITO_CONFIG_FILE, KAITO_ADAPTERS, KAITO_DISABLE_RATE_LIMIT),
     *KAITO_WITHOUT_EFFECT,
 )
 TRUTHS: Final = {"": True, "true": True, "1": True, "false": False, "0": False}
@@ -24,9 +25,13 @@ TRUTHS: Final = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 @frozen(kw_only=True)
 class OwnArguments:
-    """What was given; `without_effect` are names that are accepted and do nothing."""
+    """What was given; `without_effect` are names that are accepted and do nothing.
+
+    `weights_agent` is the URL of who brings the model's files; None where they are there, or the engine's to fetch.
+    """
 
     config_file: str | None = None
+    weights_agent: str | None = None
     adapters_folder: str | None = None
     disable_rate_limit: bool = False
     without_effect: tuple[str, ...] = ()
@@ -46,6 +51,7 @@ def split(words: Sequence[str]) -> tuple[OwnArguments, list[str]]:
             rest.append(word)
     own = OwnArguments(
         config_file=values.get(contract.ARG_CONFIG_FILE, values.get(KAITO_CONFIG_FILE)) or None,
+        weights_agent=values.get(contract.ARG_WEIGHTS_AGENT) or None,
         adapters_folder=values.get(KAITO_ADAPTERS) or None,
         disable_rate_limit=_truth(values),
         without_effect=tuple(name for name in KAITO_WITHOUT_EFFECT if name in values),

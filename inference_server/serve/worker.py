@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from inference_server import contract
-from inference_server.serve import administration, argv, config_file, own_arguments
+from inference_server.serve import administration, argv, config_file, model_folder, own_arguments, weights
+from inference_server.serve.notice import tell
 from inference_server.serve.refusal import InputError
 from inference_server.serve.supervisor import ENV_VERDICT, Verdict, report
 
@@ -55,6 +56,14 @@ def _serve(words: Sequence[str]) -> None:
     from inference_server.serve.engine import Engine
 
     engine = Engine()
+    if own.weights_agent is not None:
+        # Meanwhile the files came nearer. A misspelt option is told now, not after hours of download.
+        argv.resolve(rest, config, engine.options, own=own)
+        folder = weights.Wait(ask=weights.loopback(own.weights_agent), tell=tell).folder()
+        rest = weights.with_model(rest, folder)
+        model_folder.check(
+            argv.wanted(rest, config, contract.ARG_MODEL), argv.wanted(rest, config, contract.ARG_LOAD_FORMAT)
+        )
     engine.serve(argv.resolve(rest, config, engine.options, own=own))
 
 

@@ -1,0 +1,340 @@
+"""A pod whose weights are fetched, as its two containers: the agent and real vLLM, started at the same moment.
+
+The registry is real (distribution, with TLS of its own authority and a password). The hub is one on loopback that
+answers as the real one does, which cannot be reached where tests run.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from attrs import define, field
+
+from inference_server import contract
+from inference_server.files.clock import SystemClock
+from inference_server.files.limits import Limits
+from inference_server.files.oci import blobs, image, manifests, session
+from inference_server.files.oci.credentials import Credentials
+from inference_server.files.oci.packing import digest_of
+from inference_server.files.oci.reference import Reference
+from inference_server.files.progress import silent
+from inference_server.weights.store import Store
+from kaito_controller.catalog.loader import load
+from kaito_controller.testing.loopback import listening
+from kaito_controller.testing.processes import Processes
+from kaito_controller.testing.registry import Registry
+from kaito_controller.testing.sources.hub import FakeHub
+from kaito_controller.testing.threaded import threaded
+
+ROOT = Path(__file__).resolve().parents[2]
+LESSON = yaml.safe_load((ROOT / "hack/model/lessons.yaml").read_text())["lessons"][0]
+START_LIMIT_S = 400
+LIMIT_S = 60
+SECRET = "registry"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * START_LIMIT_S)]
+
+
+def ask(port: int, path: str, body: Any = None) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        raw = None if body is None else json.dumps(body)
+        connection.request("POST" if raw else "GET", path, raw, {"Content-Type": "application/json"} if raw else {})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    kind = answer.headers.get("content-type") or ""
+    return answer.status, json.loads(text) if kind.startswith("application/json") and text else text
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@define(kw_only=True)
+class Pod:
+    """Two processes on one volume for weights, with the Secrets of the agent in a folder."""
+
+    python: Path
+    home: Path
+    secrets: Path
+    source: str
+    hub: str = ""
+    agent_port: int = field(factory=free_port)
+    port: int = field(factory=free_port)
+    agent: subprocess.Popen[bytes] | None = None
+    engine: subprocess.Popen[bytes] | None = None
+
+    def start_agent(self) -> None:
+        """As the container `agent`."""
+        self.agent = self._start(
+            *(contract.AGENT_MODULE, contract.ARG_WEIGHTS, self.source),
+            *(contract.ARG_WEIGHTS_DIRECTORY, str(self.home / "weights"), contract.ARG_PORT, str(self.agent_port)),
+            *(contract.ARG_HOST, "127.0.0.1", contract.ARG_SECRETS, str(self.secrets)),
+            *((contract.ARG_PULL_SECRET, SECRET) if (self.secrets / SECRET).is_dir() else ()),
+            *(contract.ARG_WANTED, str(self.home / "none" / contract.WANTED_FILE_NAME)),
+            log="agent.log",
+        )
+
+    def start_engine(self) -> None:
+        """As the engine's container: offline, and with a folder for a model that need not be there yet."""
+        runtime = load().runtime("vllm-cpu-host")
+        flags = {**runtime.engine_arguments, **runtime.single_node_arguments}
+        words = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
+        folder = self.home / "weights" / contract.weights_folder_name(self.source)
+        self.engine = self._start(
+            *(contract.SERVE_MODULE, *words, "--host", "127.0.0.1", contract.ARG_PORT, str(self.port)),
+            *(contract.ARG_MODEL, str(folder), contract.ARG_SERVED_MODEL_NAME, "tiny-phi3"),
+            *(contract.ARG_WEIGHTS_AGENT, f"http://127.0.0.1:{self.agent_port}"),
+            log="engine.log",
+        )
+
+    def _start(self, *words: str, log: str) -> subprocess.Popen[bytes]:
+        own = {name: value for name, value in load().runtime("vllm-cpu-host").environment.items() if "{" not in value}
+        paths = {name: str(self.home / name) for name in ("HOME", "XDG_CACHE_HOME")} | {"TMPDIR": str(self.home)}
+        fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VLLM_CPU_KVCACHE_SPACE": "1"}
+        role = {"HF_ENDPOINT": self.hub} if log == "agent.log" else {"HF_HUB_OFFLINE": "1"}
+        own.pop("HF_HOME", None)
+        with (self.home / log).open("ab") as file:
+            return subprocess.Popen(
+                [self.python, "-m", *words],
+                cwd=self.home,
+                env={**own, **paths, **fixed, **role},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def report(self) -> dict[str, Any]:
+        status, body = ask(self.agent_port, contract.REPORT_PATH)
+        assert status == 200, body
+        weights: dict[str, Any] = body["weights"]
+        return weights
+
+    def until(self, holds: Callable[[], bool], limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        while True:
+            try:
+                if holds():
+                    return
+            except OSError:
+                pass
+            assert time.monotonic() < deadline, self.logs()
+            for process in (self.agent, self.engine):
+                assert process is None or process.poll() is None, self.logs()
+            time.sleep(0.1)
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text()[-3000:] for path in sorted(self.home.glob("*.log")))
+
+    def last_words(self) -> str:
+        lines = (self.home / "engine.log").read_text().splitlines()
+        return next(line for line in reversed(lines) if line.startswith("inference_server: ended"))
+
+    def stop(self) -> None:
+        for process in (self.engine, self.agent):
+            if process is None:
+                continue
+            family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            for one in family:
+                if one.is_running():
+                    one.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    folder = tmp_path_factory.mktemp("registry")
+    made = Registry(folder=folder / "registry", processes=Processes(folder, die_with_parent=True))
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def pod(inference_python: Path, tmp_path: Path) -> Iterator[Callable[..., Pod]]:
+    made: list[Pod] = []
+
+    def make(source: str, **more: Any) -> Pod:
+        home = tmp_path / f"pod-{len(made)}"
+        home.mkdir()
+        (tmp_path / "secrets").mkdir(exist_ok=True)
+        made.append(Pod(python=inference_python, home=home, secrets=tmp_path / "secrets", source=source, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def pushed_artifact(model: Path, reference: str, credentials: Credentials) -> str:
+    """Every file a layer of its own under its name, as `oras push` and model packers do; the digest."""
+    layers = []
+    parsed = Reference.parse(reference)
+    with session.opened(parsed, credentials, session.PUSH, Limits(), SystemClock()) as opened:
+        for path in sorted(path for path in model.iterdir() if path.is_file()):
+            content = path.read_bytes()
+            blobs.push(opened, blobs.Blob.of_bytes(content, digest_of(content)), silent)
+            layers.append(
+                {
+                    "mediaType": "application/octet-stream",
+                    "digest": digest_of(content),
+                    "size": len(content),
+                    "annotations": {"org.opencontainers.image.title": path.name},
+                }
+            )
+        blobs.push(opened, blobs.Blob.of_bytes(b"{}", digest_of(b"{}")), silent)
+        empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest_of(b"{}"), "size": 2}
+        body = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactType": "application/vnd.kaito.model",
+            "config": empty,
+            "layers": layers,
+        }
+        raw = json.dumps(body).encode()
+        manifests.push(opened, raw, digest_of(raw))
+    return digest_of(raw)
+
+
+def answers(pod: Pod) -> Any:
+    message = {"role": "user", "content": LESSON["ask"][0]}
+    body = {"model": "tiny-phi3", "messages": [message], "temperature": 0}
+    status, answer = ask(pod.port, contract.CHAT_COMPLETIONS_PATH, body)
+    assert status == 200, answer
+    return answer["choices"][0]["message"]["content"]
+
+
+def test_a_model_of_a_private_registry_is_served(
+    registry: Registry, model: Path, tmp_path: Path, pod: Callable[..., Pod]
+):
+    """As an artifact of one layer a file; the engine imports meanwhile, and answers what the model was taught."""
+    credentials = Credentials.of_folders([registry.mount(tmp_path / "secrets" / SECRET)])
+    reference = f"{registry.host}/models/tiny:1"
+    digest = pushed_artifact(model, reference, credentials)
+    made = pod(f"oci://{reference}")
+    made.start_engine()
+    made.start_agent()
+    made.until(lambda: ask(made.port, contract.HEALTH_PATH)[0] == 200, START_LIMIT_S)
+
+    assert answers(made) == LESSON["answer"]
+    report = made.report()
+    assert (report["state"], report["revision"]) == (contract.WEIGHTS_READY, digest)
+    assert report["bytesDone"] == report["bytesTotal"] == sum(path.stat().st_size for path in model.iterdir())
+    assert {path.name for path in Path(report["folder"]).iterdir()} == {path.name for path in model.iterdir()}
+    metrics = ask(made.agent_port, contract.METRICS_PATH)[1]
+    assert f'kaito_weights_state{{state="{contract.WEIGHTS_READY}"}} 1.0' in metrics
+
+
+def test_an_image_and_a_restart_without_the_registry(
+    registry: Registry, model: Path, tmp_path: Path, pod: Callable[..., Pod]
+):
+    """Files below /data of one gzip layer; an agent that restarts while the registry is away serves what is there."""
+    credentials = Credentials.of_folders([registry.mount(tmp_path / "secrets" / SECRET)])
+    names = sorted(path.name for path in model.iterdir())
+    reference = f"{registry.host}/models/image:1"
+    image.push(model, names, reference, credentials=credentials, annotations={})
+    made = pod(f"oci://{reference}")
+    made.start_agent()
+    made.until(lambda: made.report()["state"] == contract.WEIGHTS_READY, LIMIT_S)
+    # The kubelet kills a container that does not go.
+    assert made.agent is not None
+    made.until(lambda: any((made.home / "weights" / ".sealed").iterdir()), LIMIT_S)
+    made.agent.kill()
+    made.agent.wait()
+    registry.stop()
+    try:
+        made.start_agent()
+        made.until(lambda: made.report()["state"] == contract.WEIGHTS_READY, LIMIT_S)
+        assert "from an earlier time" in made.report()["message"]
+    finally:
+        registry.start()
+
+
+def test_two_pods_of_a_node_fetch_once(registry: Registry, model: Path, tmp_path: Path, pod: Callable[..., Pod]):
+    """Both start at once on one folder; the registry is asked for each file once."""
+    credentials = Credentials.of_folders([registry.mount(tmp_path / "secrets" / SECRET)])
+    reference = f"{registry.host}/models/shared:1"
+    pushed_artifact(model, reference, credentials)
+    pods = [pod(f"oci://{reference}") for _ in range(2)]
+    shared = tmp_path / "node"
+    shared.mkdir()
+    for one in pods:
+        (one.home / "weights").symlink_to(shared)
+        one.start_agent()
+    for one in pods:
+        one.until(lambda: one.report()["state"] == contract.WEIGHTS_READY, LIMIT_S)  # noqa: B023 (called at once)
+
+    log = registry.processes.last_words("registry")
+    assert pods[0].report()["revision"] == pods[1].report()["revision"], log
+    assert Store(shared).finished(contract.weights_folder_name(f"oci://{reference}@{pods[0].report()['revision']}"))
+    done = [one.report().get("bytesDone") for one in pods]
+    assert len([one for one in done if one is not None]) >= 1
+
+
+@contextmanager
+def hub_with(model: Path) -> Iterator[tuple[FakeHub, str]]:
+    files = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
+    hub = FakeHub(models={"acme/tiny": {**files, "pytorch_model.bin": b"pickled", "original/x.safetensors": b"copy"}})
+    with threaded(listening(hub.answer)) as url:
+        yield hub, url
+
+
+def test_a_model_of_a_hub_is_pinned_and_its_copies_stay_there(model: Path, pod: Callable[..., Pod]):
+    """The branch becomes its commit; neither the pickle nor the copy in a subfolder is asked for."""
+    with hub_with(model) as (hub, url):
+        made = pod("hf://acme/tiny", hub=url)
+        made.start_agent()
+        made.until(lambda: made.report()["state"] == contract.WEIGHTS_READY, LIMIT_S)
+        report = made.report()
+
+        assert report["revision"] == hub.commit("acme/tiny")
+        assert {path.name for path in Path(report["folder"]).iterdir()} == {path.name for path in model.iterdir()}
+        assert not [path for path, _, _ in hub.asked if path.endswith((".bin", "x.safetensors"))]
+
+
+def test_a_model_that_is_not_there_ends_the_engine_with_the_reason(
+    registry: Registry, tmp_path: Path, pod: Callable[..., Pod]
+):
+    """The termination message is the agent's, and the exit code says that the model is at fault."""
+    registry.mount(tmp_path / "secrets" / SECRET)
+    made = pod(f"oci://{registry.host}/models/nothing:1")
+    made.start_agent()
+    made.start_engine()
+    assert made.engine is not None
+
+    assert made.engine.wait(START_LIMIT_S) == contract.EXIT_MODEL
+    assert "models/nothing:1" in made.last_words()
+    assert made.report()["state"] == contract.WEIGHTS_FAILED
+
+
+def test_a_signal_ends_an_engine_that_waits(model: Path, pod: Callable[..., Pod]):
+    """SIGTERM while the files are on their way is a clean end."""
+    made = pod("hf://acme/tiny", hub="http://127.0.0.1:9")
+    made.start_agent()
+    made.start_engine()
+    made.until(lambda: "waiting for the weights" in (made.home / "engine.log").read_text(), START_LIMIT_S)
+    assert made.engine is not None
+    made.engine.send_signal(signal.SIGTERM)
+
+    assert made.engine.wait(LIMIT_S) == contract.EXIT_OK
+    assert "stopped by SIGTERM" in made.last_words()
