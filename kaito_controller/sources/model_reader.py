@@ -22,11 +22,13 @@ class ModelKey:
     """What is read, and as whom: an answer that one namespace's token opened is no answer for another namespace.
 
     `reference` as a user writes it, with @COMMIT once it is known; `namespace` and `secret` are empty without a token.
+    `pull_secrets` are those of an artifact's registry.
     """
 
     reference: str
     namespace: str = ""
     secret: str = ""
+    pull_secrets: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -55,10 +57,14 @@ class ModelReader:
             raise SourceError(Trouble.UNSUPPORTED, f"{shown(key.reference)}: {rule}")
         if isinstance(reference, OciReference):
             self._refuse_unknown(reference)
+        registries = self.registries
+        # The first that names a registry opens it; what the operator has itself comes last.
+        for name in reversed(key.pull_secrets):
+            registries = (await self.secrets.docker_config(key.namespace, name)).before(registries)
         hub = self.hub
         if key.secret:
             hub = evolve(hub, token=await self.secrets.token(key.namespace, key.secret))
-        return await Models(web=self.web, hub=hub, registries=self.registries).read(reference)
+        return await Models(web=self.web, hub=hub, registries=registries).read(reference)
 
     def _refuse_unknown(self, reference: OciReference) -> None:
         allowed = self.allowed_registries

@@ -13,11 +13,13 @@ from typing import Final
 
 from attrs import frozen
 
+from inference_server import contract
 from kaito_controller.kube.core import SECRETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.sources.errors import SourceError, Trouble, malformed
+from kaito_controller.sources.oci.credentials import Credentials
 from kaito_controller.sources.token import Token
 
 KEY: Final = "HF_TOKEN"
@@ -46,33 +48,49 @@ class TokenSecrets:
             SourceError: DENIED with the Role to create, where no Role allows the reading; MISSING without the Secret
                 or its key; MALFORMED when it holds no token; UNREACHABLE or BUSY when the API server does not answer.
         """
+        what = f"Secret {namespace}/{name}, {key}"
+        return Token.parse(_text(await self._raw(namespace, name, key, "the hub's token"), what), what=what)
+
+    async def docker_config(self, namespace: str, name: str) -> Credentials:
+        """What a Secret of type kubernetes.io/dockerconfigjson opens. Raises as `token` does."""
+        raw = await self._raw(namespace, name, contract.SECRET_DOCKER_CONFIG, "what docker login writes")
+        return Credentials.parse(raw, what=f"Secret {namespace}/{name}, {contract.SECRET_DOCKER_CONFIG}")
+
+    async def _raw(self, namespace: str, name: str, key: str, holding: str) -> bytes:
         what = f"Secret {namespace}/{name}"
         try:
             secret = await self.client.get(SECRETS, name, namespace)
         except ApiError as error:
-            raise self._refusal(error, namespace, name) from error
+            raise self._refusal(error, namespace, name, f"{holding} in {key}") from error
         except ApiConnectionError as error:
             raise SourceError(Trouble.UNREACHABLE, f"{what}: the API server does not answer ({error})") from error
         data = secret.get("data") or {}
         if key not in data:
-            raise SourceError(Trouble.MISSING, f"{what}: must have a key {key} with the hub's token; it has none")
-        return Token.parse(_decoded(data[key], f"{what}, {key}"), what=f"{what}, {key}")
+            raise SourceError(Trouble.MISSING, f"{what}: must have a key {key} with {holding}; it has none")
+        return _decoded(data[key], f"{what}, {key}")
 
-    def _refusal(self, error: ApiError, namespace: str, name: str) -> SourceError:
+    def _refusal(self, error: ApiError, namespace: str, name: str, content: str) -> SourceError:
         what = f"Secret {namespace}/{name}"
         if error.status == HTTPStatus.FORBIDDEN:
             remedy = permission(namespace, name, self.operator)
             return SourceError(Trouble.DENIED, f"{what}: no Role lets the operator read it. Create this one:\n{remedy}")
         if error.status == HTTPStatus.NOT_FOUND:
-            return SourceError(Trouble.MISSING, f"{what}: does not exist; create it with the hub's token in {KEY}")
+            return SourceError(Trouble.MISSING, f"{what}: does not exist; create it with {content}")
         busy = f"{what}: the API server answers {error.status}: it is asked again later"
         return SourceError(Trouble.BUSY, busy, retry_after_s=error.retry_after_s)
 
 
-def _decoded(text: object, what: str) -> str:
+def _decoded(text: object, what: str) -> bytes:
     try:
-        return base64.b64decode(str(text), validate=True).decode("ascii")
+        return base64.b64decode(str(text), validate=True)
     except (binascii.Error, ValueError):
+        raise malformed(f"{what}: must be in base64") from None
+
+
+def _text(raw: bytes, what: str) -> str:
+    try:
+        return raw.decode("ascii")
+    except UnicodeDecodeError:
         raise malformed(f"{what}: must be a token in base64") from None
 
 

@@ -80,7 +80,7 @@ async def open_artifact(web: Web, reference: OciReference, credentials: Credenti
     manifest, digest = await _manifest(registry, reference)
     places = await _places(registry, manifest, str(reference))
     return ArtifactFiles(
-        model_id=str(reference),
+        model_id=reference.model_id,
         revision=digest,
         source=f"{reference.registry}/{reference.repository}@{digest}",
         places=_model_folder(places, manifest, str(reference)),

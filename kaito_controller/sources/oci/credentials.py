@@ -43,6 +43,10 @@ class Credentials:
         found = ((_host(key), _authorization(entry, f"{what}: auths of a registry")) for key, entry in auths.items())
         return cls({host: authorization for host, authorization in found if authorization})
 
+    def before(self, others: Self) -> Self:
+        """These, and of registries that they do not name those of others."""
+        return type(self)({**others._authorizations, **self._authorizations})
+
     def basic(self, registry: str) -> str:
         """The Authorization header for a registry; empty when it has no entry."""
         keys = (registry, *DOCKER_HUB_KEYS) if registry == DOCKER_HUB else (registry,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kaito_controller.sources.errors import malformed
 from kaito_controller.sources.web import is_this_machine
@@ -25,7 +25,7 @@ REPOSITORY_LIMIT: Final = 255
 
 @frozen(kw_only=True)
 class OciReference:
-    """One artifact; `digest`, where it is given, wins over `tag`."""
+    """One artifact; `digest`, where it is given, wins over `tag`, which is empty where only a digest is."""
 
     registry: str
     repository: str
@@ -52,7 +52,7 @@ class OciReference:
             if is_wrong:
                 rule = "must be oci://REGISTRY/REPOSITORY:TAG, or @DIGEST for :TAG"
                 raise malformed(f"{shown(text)}: {rule}; {shown(found)} is not {part}")
-        return cls(registry=registry.lower(), repository=repository, tag=tag or LATEST, digest=digest)
+        return cls(registry=registry.lower(), repository=repository, tag=tag or ("" if at else LATEST), digest=digest)
 
     @property
     def wanted(self) -> str:
@@ -66,9 +66,14 @@ class OciReference:
             return "https://registry-1.docker.io"
         return f"{'http' if is_this_machine(f'http://{self.registry}') else 'https'}://{self.registry}"
 
+    @property
+    def model_id(self) -> str:
+        """What the model is called, whichever digest its tag points to."""
+        return str(evolve(self, digest="") if self.tag else self)
+
     def __str__(self) -> str:
-        end = f"@{self.digest}" if self.digest else f":{self.tag}"
-        return f"{SCHEME}{self.registry}/{self.repository}{end}"
+        tag = f":{self.tag}" if self.tag else ""
+        return f"{SCHEME}{self.registry}/{self.repository}{tag}{'@' if self.digest else ''}{self.digest}"
 
 
 def _is_registry(text: str) -> bool:

@@ -18,6 +18,7 @@ from kaito_controller.sources.errors import SourceError, Trouble
 from kaito_controller.sources.http import AioWeb
 from kaito_controller.sources.hub import HubSettings
 from kaito_controller.sources.model_reader import ModelKey, ModelReader
+from kaito_controller.sources.oci.credentials import Credentials
 from kaito_controller.sources.resolver import Failed, Found, Pending, Resolver
 from kaito_controller.sources.secret_access import ServiceAccount, TokenSecrets, permission, permission_objects
 from kaito_controller.testing.loopback import listening
@@ -91,7 +92,7 @@ def test_the_role_s_text_keeps_names_that_yaml_takes_for_something_else(name: st
         ({}, Trouble.MISSING, "must have a key HF_TOKEN"),
         (secret_of(b"hf_secret\nX-Evil: 1"), Trouble.MALFORMED, "visible ASCII"),
         (secret_of("h\u00e9_secret".encode()), Trouble.MALFORMED, "must be a token in base64"),
-        ({"data": {"HF_TOKEN": "hf_secret!"}}, Trouble.MALFORMED, "must be a token in base64"),
+        ({"data": {"HF_TOKEN": "hf_secret!"}}, Trouble.MALFORMED, "must be in base64"),
         (secret_of(b""), Trouble.MALFORMED, "visible ASCII"),
     ],
 )
@@ -148,3 +149,18 @@ async def test_a_model_is_resolved_beside_the_reconcile_that_asks():
     assert found.value.weight_bytes == TINY_BYTES
     assert isinstance(lost, Failed)
     assert "has no model org/absent" in lost.message
+
+
+async def test_a_registrys_secret_opens_the_artifact_of_its_workspace():
+    """What `docker login` wrote, in the key that pull Secrets have; the operator's own comes last."""
+    config = b'{"auths": {"r.example": {"auth": "dXNlcjpwYXNz"}}}'
+    found = await secrets(secret_of(config, ".dockerconfigjson")).docker_config("team", "hub")
+    both = found.before(Credentials.parse(b'{"auths": {"r.example": {"auth": "b3duOng="}, "o": {"auth": "b3duOng="}}}'))
+
+    assert (both.basic("r.example"), both.basic("o")) == ("Basic dXNlcjpwYXNz", "Basic b3duOng=")
+
+
+async def test_a_secret_of_another_kind_is_told():
+    """A hub's token opens no registry."""
+    with pytest.raises(SourceError, match=r"must have a key \.dockerconfigjson with what docker login writes"):
+        await secrets(secret_of(b"hf_good")).docker_config("team", "hub")
