@@ -18,7 +18,7 @@ ADVISES = "workspace-advice.kaito.sh"
 
 def files() -> dict[str, str]:
     """Every file of config/admission."""
-    refusals = [_validation(rule) for rule in RULES if rule.values and not rule.advice]
+    refusals = [_validation(rule) for rule in RULES if (rule.values or rule.pattern) and not rule.advice]
     advice = [_validation(rule) for rule in RULES if rule.values and rule.advice]
     made = {
         "workspace_metadata.yaml": yaml_text(*_policy(REFUSES, refusals, "Deny")),
@@ -73,17 +73,25 @@ def _validation(rule: MetadataRule) -> dict[str, Any]:
     place = "labels" if rule.is_label else "annotations"
     key = json.dumps(rule.key)
     value = f"variables.{place}[{key}]"
-    compared = f"{value}.trim().lowerAscii()" if rule.fold_case else value
-    allowed = "[" + ", ".join(json.dumps(one) for one in rule.values) + "]"
-    words = ", ".join(rule.values)
+    means = _listed(rule, value) if rule.values else _matching(rule, value)
+    words = ", ".join(rule.values) or rule.forms
     remedy = "has no effect with another value" if rule.advice else "correct or remove it"
     message = f"{rule.place}[{rule.key}]: must be one of {words}; {remedy}"
     return {
         "expression": (
             f"!({key} in variables.{place}) || ({key} in variables.old_{place}"
-            f" && variables.old_{place}[{key}] == {value}) || {compared} in {allowed}"
+            f" && variables.old_{place}[{key}] == {value}) || {means}"
         ),
         "message": message,
         "messageExpression": f"{json.dumps(message + '; found ')} + {value}",
         "reason": "Invalid",
     }
+
+
+def _listed(rule: MetadataRule, value: str) -> str:
+    compared = f"{value}.trim().lowerAscii()" if rule.fold_case else value
+    return f"{compared} in [" + ", ".join(json.dumps(one) for one in rule.values) + "]"
+
+
+def _matching(rule: MetadataRule, value: str) -> str:
+    return f"({value}.matches({json.dumps(rule.pattern)}) && !{value}.contains('..'))"

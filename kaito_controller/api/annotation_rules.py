@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from kaito_controller.api import labels
+from kaito_controller.api import labels, weights_uri
 
 
 @frozen(kw_only=True)
 class MetadataRule:
     """What one annotation (or label) asks, and which values mean something; none listed means any.
 
-    `fold_case` compares trimmed and without case. `advice` warns instead of refusing.
+    `fold_case` compares trimmed and without case. `advice` warns instead of refusing. `pattern` is a regular expression
+    for values that cannot be listed, `forms` how a user reads it; such a value holds no `..`.
     """
 
     key: str
     meaning: str
     values: tuple[str, ...] = ()
+    pattern: str = ""
+    forms: str = ""
     is_label: bool = False
     fold_case: bool = False
     advice: bool = False
@@ -73,6 +76,12 @@ RULES = (
         key=labels.USE_LOCAL_WEIGHTS,
         values=_SWITCH,
         meaning="`true` reads the weights from the node's disk instead of downloading them.",
+    ),
+    MetadataRule(
+        key=labels.WEIGHTS,
+        pattern=weights_uri.PATTERN,
+        forms=weights_uri.FORMS,
+        meaning=f"Where the model's files come from instead of its hub: {weights_uri.FORMS}.",
     ),
     MetadataRule(
         key=labels.MODEL_STREAMING,

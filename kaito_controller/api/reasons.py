@@ -217,6 +217,18 @@ class Reason(StrEnum):
         "Each was fetched, checked and loaded.",
         "Nothing to do.",
     )
+    WEIGHTS_FETCHING = (
+        "WeightsFetching",
+        "The model's files are on their way to the pods.",
+        "They are downloaded from a hub or pulled from a registry, while the engine starts beside.",
+        "Wait; the message and status.weights say how far they are, and what they wait for.",
+    )
+    WEIGHTS_FAILED = (
+        "WeightsFailed",
+        "The model's files cannot be had.",
+        "There are none of that name, they may not be read, the disk is full, or they are no safetensors.",
+        "Do what the message says; it is tried again every minute.",
+    )
     ADAPTERS_PENDING = (
         "AdaptersPending",
         "Adapters are on their way into the engine.",

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from kaito_controller.api import labels
+from kaito_controller.api.weights_uri import FORMS, Scheme, WeightsUri
 from kaito_controller.api.workspace import AdapterSpec, DataDestination, DataSource, PresetSpec, Workspace
 from kaito_controller.api.workspace_rules import ADAPTER_NAME_LENGTH, HUB_URL, MAX_ADAPTERS
 
@@ -227,7 +228,32 @@ def _is_share(text: str) -> bool:
     return _DECIMAL.fullmatch(text) is not None and 0.0 <= float(text) <= 1.0
 
 
-_CHECKS: tuple[Callable[[Workspace], Iterable[Problem]], ...] = (_one_purpose, _one_server, _nodes, _adapters, _tuning)
+def _weights(workspace: Workspace) -> Iterator[Problem]:
+    text = workspace.metadata.annotations.get(labels.WEIGHTS)
+    if text is not None and WeightsUri.parse(text) is None:
+        yield Problem(
+            field=_annotation(labels.WEIGHTS),
+            rule=f"must be one of {FORMS}",
+            found=repr(text[:200]),
+            remedy="correct or remove it",
+        )
+    if text is not None and workspace.tuning is not None:
+        yield Problem(
+            field=_annotation(labels.WEIGHTS),
+            rule="is for inference, as tuning reads the model's hub",
+            found="tuning beside it",
+            remedy="remove it",
+        )
+
+
+_CHECKS: tuple[Callable[[Workspace], Iterable[Problem]], ...] = (
+    _one_purpose,
+    _one_server,
+    _nodes,
+    _adapters,
+    _tuning,
+    _weights,
+)
 
 
 def _of_preset(purpose: str, is_set: Callable[[PresetSpec], Any]) -> Callable[[Workspace], bool]:
@@ -240,8 +266,18 @@ def _of_preset(purpose: str, is_set: Callable[[PresetSpec], Any]) -> Callable[[W
 _IDLE_OF_PRESETS: Mapping[str, Callable[[PresetSpec], Any]] = {
     "accessMode": lambda preset: preset.access_mode != "public",
     "presetOptions.image": lambda preset: preset.preset_options.image,
-    "presetOptions.imagePullSecrets": lambda preset: preset.preset_options.image_pull_secrets,
 }
+
+
+def _is_of_registry(workspace: Workspace) -> bool:
+    preset, prefix = workspace.preset, f"{Scheme.REGISTRY}://"
+    asked = workspace.metadata.annotations.get(labels.WEIGHTS)
+    return (asked if asked is not None else preset.name if preset is not None else "").startswith(prefix)
+
+
+def _has_idle_pull_secrets(purpose: str) -> Callable[[Workspace], bool]:
+    named = _of_preset(purpose, lambda preset: preset.preset_options.image_pull_secrets)
+    return lambda workspace: named(workspace) and not _is_of_registry(workspace)
 
 
 # A field leaves this table in the commit that makes it work.
@@ -253,6 +289,10 @@ _IDLE_FIELDS: Mapping[str, Callable[[Workspace], bool]] = {
         for purpose in ("inference", "tuning")
         for name, is_set in _IDLE_OF_PRESETS.items()
     },
+    **{
+        f"{purpose}.preset.presetOptions.imagePullSecrets": _has_idle_pull_secrets(purpose)
+        for purpose in ("inference", "tuning")
+    },
     "inference.template": lambda workspace: (
         workspace.inference is not None and workspace.inference.template is not None
     ),
@@ -260,13 +300,15 @@ _IDLE_FIELDS: Mapping[str, Callable[[Workspace], bool]] = {
     _annotation(labels.DISABLE_BENCHMARK): lambda workspace: (
         workspace.metadata.annotations.get(labels.DISABLE_BENCHMARK, "true") != "true"
     ),
+    # Nothing streams from a mirror, so opting out of it is honoured.
+    _annotation(labels.MODEL_STREAMING): lambda workspace: (
+        workspace.metadata.annotations.get(labels.MODEL_STREAMING, "disabled") != "disabled"
+    ),
 }
 
 _IDLE_ANNOTATIONS = (
     labels.BYPASS_RESOURCE_CHECKS,
     labels.NODE_CLASS_NAME,
-    labels.USE_LOCAL_WEIGHTS,
-    labels.MODEL_STREAMING,
     labels.MODEL_MIRROR_STORAGE_CLASS,
     labels.STREAMING_SERVICE_ACCOUNT,
     labels.STATIC_MODEL_MIRROR,

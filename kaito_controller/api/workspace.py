@@ -101,12 +101,21 @@ class PresetOptions:
     image: str = field(default="", metadata=schema("Deprecated, has no effect.", max_length=1024))
     image_pull_secrets: tuple[str, ...] = field(
         default=(),
-        metadata=schema("Deprecated, has no effect.", max_items=16, item={"max_length": 253}, list_type="atomic"),
+        metadata=schema(
+            "Secrets in this namespace that open the registry of weights that are an OCI artifact or image; without"
+            " effect for others.",
+            max_items=16,
+            item={"max_length": 253},
+            list_type="atomic",
+        ),
     )
     model_access_secret: str = field(
         default="",
         metadata=schema(
-            "Secret in this namespace whose key `HF_TOKEN` opens a gated model.", max_length=253, rules=cel.SECRET_NAME
+            "Secret in this namespace whose key `HF_TOKEN` opens a gated model. Of weights in object storage, the one"
+            " whose keys are the variables that the storage's clients read.",
+            max_length=253,
+            rules=cel.SECRET_NAME,
         ),
     )
 
@@ -118,8 +127,9 @@ class PresetSpec:
     name: str = field(
         metadata=schema(
             "Name of a model of the catalogue, such as `phi-4-mini-instruct`; or any model of the hub as"
-            " `organisation/model`, with `@revision` if it must be that one.",
-            max_length=256,
+            " `organisation/model`, with `@revision` if it must be that one; or an OCI artifact of a registry as"
+            " `oci://registry/name:tag`.",
+            max_length=512,
             rules=cel.PRESET_NAME,
         )
     )
@@ -299,6 +309,24 @@ class AdapterStatus:
 
 
 @frozen(kw_only=True)
+class WeightsStatus:
+    """How far the model's files are, where pods fetch them: of the pod that is farthest behind."""
+
+    state: str = field(metadata=schema("Fetching, Ready or Failed.", max_length=64))
+    source: str = field(default="", metadata=schema("Where they come from.", max_length=1024))
+    revision: str = field(
+        default="", metadata=schema("What exactly is fetched: a hub's commit, or a manifest's digest.", max_length=128)
+    )
+    bytes_done: int | None = field(default=None, metadata=schema("How much is there.", format="int64", minimum=0))
+    bytes_total: int | None = field(default=None, metadata=schema("How much it is.", format="int64", minimum=0))
+    bytes_per_second: int | None = field(
+        default=None, metadata=schema("Over the last seconds.", format="int64", minimum=0)
+    )
+    pod: str = field(default="", metadata=schema("Which pod says so.", max_length=253))
+    message: str = field(default="", metadata=schema("What it waits for, or what to do.", max_length=1024))
+
+
+@frozen(kw_only=True)
 class WorkspaceStatus:
     """Where the Workspace stands."""
 
@@ -329,6 +357,9 @@ class WorkspaceStatus:
     )
     adapters: tuple[AdapterStatus, ...] = field(
         default=(), metadata=schema("Where each adapter stands.", max_items=64, list_type="atomic")
+    )
+    weights: WeightsStatus | None = field(
+        default=None, metadata=schema("How far the model's files are, where pods fetch them.")
     )
     performance: PerformanceStatus = field(
         factory=PerformanceStatus, metadata=schema("What the model server can do, as measured.")

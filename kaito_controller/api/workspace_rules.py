@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from kaito_controller.api.labels import RESERVED_SELECTOR_KEYS
 from kaito_controller.api.reasons import Reason
+from kaito_controller.api.weights_uri import OCI_PATTERN
 from kaito_controller.kube.declaration import CelRule
 
 NAME_LENGTH = 52
@@ -170,9 +171,9 @@ PARTITION = (
 PRESET_NAME = (
     CelRule(
         "self.matches('^([A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?(/[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?"
-        "(@[A-Za-z0-9][-A-Za-z0-9._]*)?)?)$')",
-        "name: is the name of a model, or organisation/model with or without @revision; use letters, digits, '-', '_',"
-        " '.' and one '/'",
+        f"(@[A-Za-z0-9][-A-Za-z0-9._]*)?)?|{OCI_PATTERN})$')",
+        "name: is the name of a model, organisation/model with or without @revision, or oci://registry/name:tag; use"
+        " letters, digits, '-', '_', '.' and one '/', or the full reference of an artifact",
         "self",
     ),
 )

@@ -83,6 +83,9 @@ def settings(options: Options, catalog: Catalog, provider: CloudProvider | None)
         node_image_family=options.node_image_family,
         runtime_parameters=parameters,
         private_urls=options.private_urls,
+        weights_cache=options.weights_cache,
+        weights_folders=options.weights_node_folders,
+        hub=os.environ.get("HF_ENDPOINT", ""),
     )
 
 

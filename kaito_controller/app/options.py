@@ -19,6 +19,8 @@ from attrs import field, frozen
 
 from kaito_controller.machinery.log import FORMATS as LOG_FORMATS
 from kaito_controller.providers.registry import PROVIDERS
+from kaito_controller.workloads.weights import KAITO_FOLDER
+from kaito_controller.workloads.weights_cache import WeightsCache
 
 CONTROLLER_NAMES: Final = ("workspace", "nodeclaim")
 NODE_IMAGE_FAMILIES: Final = ("ubuntu", "azurelinux")
@@ -84,6 +86,8 @@ class Options:
     runtime_parameters: Mapping[str, str] = field(factory=dict)
     private_urls: tuple[str, ...] = ()
     prices: Path | None = None
+    weights_cache: WeightsCache = field(factory=WeightsCache)
+    weights_node_folders: tuple[str, ...] = (KAITO_FOLDER,)
     local_cluster: Path | None = None
     local_max_nodes: int | None = None
     log_format: str = "json"
@@ -133,6 +137,8 @@ def parse(arguments: Sequence[str], *, prog: str = "kaito-controller run") -> Op
         runtime_parameters=_pairs("--runtime-parameter", parsed.runtime_parameter),
         private_urls=_networks("--allow-private-urls", parsed.allow_private_urls),
         prices=parsed.prices,
+        weights_cache=_weights_cache(parsed.weights_cache),
+        weights_node_folders=_node_folders(parsed.weights_node_folder),
         local_cluster=parsed.local_cluster,
         local_max_nodes=parsed.local_max_nodes,
         log_format=_choice("--log-format", parsed.log_format, LOG_FORMATS),
@@ -243,6 +249,20 @@ def _add_workspace_flags(made: argparse.ArgumentParser) -> None:
         metavar="CIDR",
         help="a private network that pods may download from, such as 10.0.0.0/8; again for more (default: none)",
     )
+    made.add_argument(
+        "--weights-cache",
+        default="pod",
+        metavar="pod|hostPath:FOLDER|storageClass:NAME",
+        help="where fetched models are kept: with the pod (default), on the node's disk for all its pods, in a volume"
+        " of that class for each replica on nodes with local NVMe",
+    )
+    made.add_argument(
+        "--weights-node-folder",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help=f"a folder of nodes below which Workspaces may read models, again for more (default: {KAITO_FOLDER})",
+    )
     made.add_argument("--prices", type=Path, metavar="FILE", help="what nodes cost an hour, for status.plan.price")
 
 
@@ -314,6 +334,20 @@ def _address(flag: str, found: str) -> Address:
     if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:  # noqa: PLR2004 - the last TCP port
         raise OptionsError(f"{flag}: wants HOST:PORT or :PORT (0 turns it off), found {found!r}.")
     return Address(host.strip("[]"), int(port))
+
+
+def _weights_cache(found: str) -> WeightsCache:
+    try:
+        return WeightsCache.parse(found)
+    except ValueError as error:
+        raise OptionsError(f"--weights-cache: {error}.") from error
+
+
+def _node_folders(found: Sequence[str]) -> tuple[str, ...]:
+    for folder in found:
+        if not folder.startswith("/") or ".." in folder.split("/") or folder.strip("/") == "":
+            raise OptionsError(f"--weights-node-folder: wants an absolute folder below /, found {folder!r}.")
+    return tuple(folder.rstrip("/") for folder in found) or (KAITO_FOLDER,)
 
 
 def _certificate(folder: Path | None, name: str) -> Path | None:

@@ -126,8 +126,9 @@ class Runtime:
     `{parameter}`. `engine` is the program that runs models, `engine_version` its release. `engine_arguments` are as in
     a preset, `single_node_arguments` further ones for a model on one node. `planned_context` false lets the engine
     choose the context length itself; `multi_node` says that one model may span nodes. `host_folders` are directories of
-    the node, mounted read-only at the path they have there. `agent` is the container that fetches adapters beside the
-    engine, `tuning` the one that fine-tunes; None where the runtime has none.
+    the node, mounted read-only at the path they have there. `agent` is the container that fetches weights and adapters
+    beside the engine, `tuning` the one that fine-tunes; None where the runtime has none. `object_storage` says that the
+    engine holds what streams weights from S3, Google Cloud Storage and Azure Blob Storage.
     """
 
     name: str
@@ -151,6 +152,7 @@ class Runtime:
     planned_context: bool = True
     multi_node: bool = False
     data_parallel: bool = False
+    object_storage: bool = False
     agent: RuntimeContainer | None = None
     tuning: RuntimeContainer | None = None
     engine_version: str | None = None

@@ -40,6 +40,7 @@ def read_runtimes(document: Fields) -> Iterator[Runtime]:
         planned_context=document.flag("planned_context", default=True),
         multi_node=document.flag("multi_node"),
         data_parallel=document.flag("data_parallel"),
+        object_storage=document.flag("object_storage"),
         agent=containers.get("agent"),
         tuning=containers.get("tuning"),
         engine_version=document.optional_text("engine_version"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from attrs import evolve
+
 from inference_server import contract
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.model import Preset
@@ -32,10 +34,14 @@ def words_of_workspace(workspace: Workspace, preset: Preset) -> Words:
 
 
 def words_of_model(preset: Preset, flags: EngineFlags) -> Words:
-    """The same for a model alone, with the context as an argument, which a Workspace has in its ConfigMap."""
+    """The same for a model alone, with the context as an argument, which a Workspace has in its ConfigMap.
+
+    An engine started by hand has no agent beside it that fetches the model: it does so itself.
+    """
     of_workspace = words_of_workspace(Workspace(), preset)
 
     def words(candidate: Candidate, plan: InferencePlan) -> list[str]:
+        candidate = evolve(candidate, runtime=evolve(candidate.runtime, agent=None))
         options = dict(_options(of_workspace(candidate, plan)))
         if flags.length is not None:
             options[contract.ARG_MAX_MODEL_LEN] = [str(flags.length)]

@@ -15,12 +15,12 @@ from attrs import field, frozen
 
 from inference_server import contract
 from kaito_controller.api.workspace import AdapterSpec, Workspace
-from kaito_controller.catalog.model import Preset, Runtime, RuntimeContainer
-from kaito_controller.catalog.placeholders import fill
+from kaito_controller.catalog.model import Preset
 from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.workloads.children import child_metadata
 from kaito_controller.workloads.runtimes import vllm
+from kaito_controller.workloads.weights import Weights
 
 SUFFIX: Final = "-adapters"
 HUB: Final = "hf://"
@@ -121,45 +121,6 @@ def volumes(workspace: Workspace, room: AdapterRoom) -> list[dict[str, Any]]:
     return [*room.volume_list, listed]
 
 
-def agent(
-    workspace: Workspace,
-    preset: Preset,
-    runtime: Runtime,
-    parameters: Mapping[str, str],
-    *,
-    room: AdapterRoom,
-    mounts: list[dict[str, Any]],
-) -> Object | None:
-    """The container that fetches, checks and loads adapters, where the runtime has one.
-
-    `mounts` are what the runtime needs to run at all.
-    """
-    container = runtime.agent
-    if container is None:
-        return None
-    made: Object = {
-        "name": contract.AGENT_CONTAINER,
-        "image": fill(container.image, parameters),
-        "imagePullPolicy": runtime.image_pull_policy,
-        "command": fill(container.command, parameters),
-        "args": _arguments(workspace, preset, runtime, parameters, room),
-        "env": _environment(workspace, runtime, container, parameters),
-        "ports": [{"name": contract.AGENT_CONTAINER, "containerPort": contract.AGENT_PORT, "protocol": "TCP"}],
-        "volumeMounts": [*mounts, *_mounts(room)],
-        "securityContext": fill(runtime.security_context, parameters),
-        # No readiness: what serves the model serves it with or without adapters.
-        "livenessProbe": {
-            "httpGet": {"path": contract.HEALTH_PATH, "port": contract.AGENT_PORT},
-            "periodSeconds": 30,
-            "timeoutSeconds": 10,
-            "failureThreshold": 10,
-        },
-    }
-    if container.resources:
-        made["resources"] = dict(container.resources)
-    return made
-
-
 def _entry(adapter: AdapterSpec) -> dict[str, Any]:
     source = adapter.source
     if source is None:
@@ -178,34 +139,25 @@ def _entry(adapter: AdapterSpec) -> dict[str, Any]:
     return entry
 
 
-def _arguments(
-    workspace: Workspace, preset: Preset, runtime: Runtime, parameters: Mapping[str, str], room: AdapterRoom
-) -> list[str]:
+def arguments(workspace: Workspace, preset: Preset, weights: Weights, room: AdapterRoom) -> list[str]:
+    """What the agent is told of adapters."""
     words = [
         *(contract.ARG_ENGINE, f"http://127.0.0.1:{contract.PORT}"),
         *(contract.ARG_WANTED, contract.WANTED_FILE),
         *(contract.ARG_CACHE, contract.ADAPTERS_DIRECTORY),
         *(contract.ARG_SECRETS, contract.SECRETS_DIRECTORY),
         *(contract.ARG_MAX_LORA_RANK, str(room.max_rank)),
-        *(contract.ARG_MODEL, vllm.model_location(preset, runtime, parameters)),
+        *(contract.ARG_MODEL, weights.location),
     ]
-    if preset.weights_folder is None:
+    if weights.by_engine:
         words += [contract.ARG_DOWNLOAD_DIR, contract.WEIGHTS_DIRECTORY]
     for name in vllm.served_names(workspace, preset):
         words += [contract.ARG_SERVED_MODEL_NAME, name]
     return words
 
 
-def _environment(
-    workspace: Workspace, runtime: Runtime, container: RuntimeContainer, parameters: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    values = fill({**runtime.environment, **container.environment}, parameters)
-    made: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
-    made += vllm.access_token(workspace)
-    return sorted(made, key=lambda variable: str(variable["name"]))
-
-
-def _mounts(room: AdapterRoom) -> list[dict[str, Any]]:
+def mounts(room: AdapterRoom) -> list[dict[str, Any]]:
+    """Where the agent finds and puts adapters."""
     made: list[dict[str, Any]] = [
         {"name": CACHE_VOLUME, "mountPath": contract.ADAPTERS_DIRECTORY},
         {"name": WANTED_VOLUME, "mountPath": contract.WANTED_DIRECTORY, "readOnly": True},

@@ -5,25 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from attrs import evolve, field, frozen
+
 from inference_server import contract
 from kaito_controller.api import labels as keys
+from kaito_controller.api.weights_uri import Scheme
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.model import EngineName, Preset, Runtime
 from kaito_controller.catalog.placeholders import fill
 from kaito_controller.kube.core import STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
+from kaito_controller.sizing.disk import disk_bytes
 from kaito_controller.sizing.inference import InferencePlan
 from kaito_controller.workloads import adapters
 from kaito_controller.workloads.adapters import AdapterRoom
+from kaito_controller.workloads.agent import agent_container
 from kaito_controller.workloads.children import child_metadata, headless_name, pod_labels
 from kaito_controller.workloads.probes import probes
 from kaito_controller.workloads.runtimes import transformers, vllm
 from kaito_controller.workloads.scheduling import affinity, tolerations
 from kaito_controller.workloads.volumes import pod_volumes
+from kaito_controller.workloads.weights import Fetch, Weights, weights_of
+from kaito_controller.workloads.weights_cache import WeightsCache, claim_templates
 
 _ENGINES: Final = {EngineName.VLLM: vllm, EngineName.TRANSFORMERS: transformers}
-# Mounts of the engine that the agent has no use for.
-_ENGINE_ONLY: Final = frozenset({contract.SHARED_MEMORY_DIRECTORY, contract.CONFIG_DIRECTORY})
+_HUB_ADDRESS: Final = "HF_ENDPOINT"
+
+
+@frozen(kw_only=True)
+class PodOptions:
+    """What the operator and the user's configuration decide about the pods.
+
+    `weights_cache` is where fetched files are kept, `hub` the address of a hub other than the usual one, `trusts_code`
+    whether the model's own programs are to run, `mistral` whether the engine reads Mistral's own format.
+    """
+
+    weights_cache: WeightsCache = field(factory=WeightsCache)
+    hub: str = ""
+    trusts_code: bool = False
+    mistral: bool = False
 
 
 def stateful_set(
@@ -36,6 +56,7 @@ def stateful_set(
     node_pins: Mapping[str, str] | None = None,
     revision: str = "",
     room: AdapterRoom | None = None,
+    options: PodOptions | None = None,
 ) -> Object:
     """The workload of a preset as planned.
 
@@ -44,7 +65,8 @@ def stateful_set(
     revision, kept as an annotation. `room` is what the pods have room for of adapters; without it the engine has none.
     """
     labels = pod_labels(workspace)
-    return {
+    options = options or PodOptions()
+    made: Object = {
         "apiVersion": STATEFUL_SETS.api_version,
         "kind": STATEFUL_SETS.kind,
         "metadata": child_metadata(
@@ -58,10 +80,19 @@ def stateful_set(
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": _template_metadata(labels, runtime, parameters),
-                "spec": _pod(workspace, preset, plan, runtime, parameters, node_pins=node_pins or {}, room=room),
+                "spec": _pod(
+                    workspace, preset, plan, runtime, parameters, node_pins=node_pins or {}, room=room, options=options
+                ),
             },
         },
     }
+    fetches = weights_of(workspace, preset, runtime, parameters).fetch is not None
+    claims = claim_templates(runtime.volume_mounts, options.weights_cache, disk_bytes(preset)) if fetches else []
+    if claims:
+        made["spec"]["volumeClaimTemplates"] = claims
+        # A replica that comes back finds its files; with the Workspace they go.
+        made["spec"]["persistentVolumeClaimRetentionPolicy"] = {"whenScaled": "Retain", "whenDeleted": "Delete"}
+    return made
 
 
 def _template_metadata(labels: Mapping[str, str], runtime: Runtime, parameters: Mapping[str, str]) -> Object:
@@ -80,8 +111,10 @@ def _pod(
     *,
     node_pins: Mapping[str, str],
     room: AdapterRoom | None,
+    options: PodOptions,
 ) -> Object:
-    storage = pod_volumes(workspace, runtime, parameters)
+    weights = weights_of(workspace, preset, runtime, parameters)
+    storage = pod_volumes(workspace, runtime, parameters, weights, options.weights_cache)
     engine = _ENGINES[runtime.engine]
     gpus = {plan.resource: str(plan.gpus_per_node)}
     container: dict[str, Any] = {
@@ -108,18 +141,31 @@ def _pod(
         "containers": [container],
     }
     if room is not None:
-        beside = adapters.agent(
-            workspace, preset, runtime, parameters, room=room, mounts=_without(storage.mounts, _ENGINE_ONLY)
-        )
-        _add_adapters(pod, room, adapters.volumes(workspace, room), beside)
+        _add_adapters(pod, room, adapters.volumes(workspace, room))
+    if runtime.agent is not None and (room is not None or weights.fetch is not None):
+        trusts = options.trusts_code or preset.engine_arguments.get("trust-remote-code") == "true"
+        mistral = options.mistral or preset.engine_arguments.get("load-format") == "mistral"
+        options = evolve(options, trusts_code=trusts, mistral=mistral)
+        pod["initContainers"] = [
+            agent_container(
+                runtime,
+                parameters,
+                arguments=[
+                    *_weights_words(weights.fetch, options),
+                    *(adapters.arguments(workspace, preset, weights, room) if room is not None else ()),
+                ],
+                environment=_agent_environment(workspace, weights, room, options),
+                mounts=_each_once([*storage.agent_mounts, *(adapters.mounts(room) if room is not None else ())]),
+            )
+        ]
     node_affinity = affinity(workspace, node_pins)
     if node_affinity is not None:
         pod["affinity"] = node_affinity
     return pod
 
 
-def _add_adapters(pod: Object, room: AdapterRoom, volumes: list[dict[str, Any]], beside: Object | None) -> None:
-    """The engine's arguments, variable and mount, and the agent beside it."""
+def _add_adapters(pod: Object, room: AdapterRoom, volumes: list[dict[str, Any]]) -> None:
+    """The engine's arguments, variable and mount."""
     (engine,) = pod["containers"]
     lora = sorted(room.flags.items())
     engine["args"] = [*engine["args"], *(word for name, values in lora for word in (name, *values))]
@@ -127,9 +173,30 @@ def _add_adapters(pod: Object, room: AdapterRoom, volumes: list[dict[str, Any]],
     engine["env"] = [*engine["env"], {"name": contract.ENV_RUNTIME_LORA, "value": "True"}]
     engine["volumeMounts"] = [*engine["volumeMounts"], adapters.engine_mount()]
     pod["volumes"] = [*pod["volumes"], *volumes]
-    if beside is not None:
-        pod["containers"] = [engine, beside]
 
 
-def _without(mounts: list[dict[str, Any]], paths: frozenset[str]) -> list[dict[str, Any]]:
-    return [mount for mount in mounts if mount["mountPath"] not in paths]
+def _weights_words(fetch: Fetch | None, options: PodOptions) -> list[str]:
+    if fetch is None:
+        return []
+    words = [contract.ARG_WEIGHTS, fetch.uri]
+    for secret in fetch.pull_secrets:
+        words += [contract.ARG_PULL_SECRET, secret]
+    if options.trusts_code:
+        words += [contract.ARG_WEIGHTS_CODE, "true"]
+    if options.mistral and fetch.uri.startswith(f"{Scheme.HUB}://"):
+        words += [contract.ARG_WEIGHTS_FORMAT, "mistral"]
+    return words
+
+
+def _agent_environment(
+    workspace: Workspace, weights: Weights, room: AdapterRoom | None, options: PodOptions
+) -> list[dict[str, Any]]:
+    """The hub's address and token: of the model's hub, and of adapters that come from it."""
+    address = [{"name": _HUB_ADDRESS, "value": options.hub}] if options.hub else []
+    needs_token = room is not None or (weights.fetch is not None and bool(weights.fetch.token_secret))
+    return [*address, *(vllm.hub_token(workspace.access_secret) if needs_token else ())]
+
+
+def _each_once(mounts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Weights and adapters may come from the same registry, whose Secret is mounted for both."""
+    return list({mount["mountPath"]: mount for mount in reversed(mounts)}.values())[::-1]

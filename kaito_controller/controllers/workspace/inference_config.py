@@ -20,11 +20,13 @@ class InferenceConfig:
     """What a user's configuration decides beforehand: the engine's flags; its digest restarts pods.
 
     ``names`` are the options that it sets, with underscores: a flag may be set to what it is by itself.
+    `trusts_code` says that the model's own Python files are to be fetched and run.
     """
 
     flags: EngineFlags = field(factory=EngineFlags)
     digest: str = ""
     names: frozenset[str] = frozenset()
+    trusts_code: bool = False
 
 
 def read_config(workspace: Workspace, config_map: Object | None) -> InferenceConfig | Blocked:
@@ -46,6 +48,11 @@ def _with_flags(section: Mapping[str, Any], where: str, digest: str) -> Inferenc
     plain = {name: value if isinstance(value, int | float | str) else shown(value) for name, value in section.items()}
     try:
         names = frozenset(str(name).strip("-").replace("-", "_") for name in section)
-        return InferenceConfig(flags=read_flags(plain), digest=digest, names=names)
+        return InferenceConfig(flags=read_flags(plain), digest=digest, names=names, trusts_code=_trusts_code(plain))
     except FlagProblem as problem:
         return invalid(f"{where}: vllm.{problem}.")
+
+
+def _trusts_code(section: Mapping[str, Any]) -> bool:
+    names = {str(name).strip("-").replace("_", "-"): value for name, value in section.items()}
+    return str(names.get("trust-remote-code", "")).lower() == "true"

@@ -11,8 +11,9 @@ from kaito_controller.catalog.loader import Catalog, UnknownPreset
 from kaito_controller.catalog.model import Preset
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.machinery.reconcile.request import Request
-from kaito_controller.sources.errors import Trouble
+from kaito_controller.sources.errors import SourceError, Trouble
 from kaito_controller.sources.model_reader import ModelKey
+from kaito_controller.sources.oci.reference import SCHEME, OciReference
 from kaito_controller.sources.resolver import Failed, Found, Lookup, Pending
 
 _TROUBLES: Final[Mapping[Trouble, Reason]] = {
@@ -41,14 +42,27 @@ def key_of(workspace: Workspace, catalog: Catalog) -> ModelKey | None:
     wanted = workspace.preset
     if wanted is None or not _is_elsewhere(wanted.name, catalog):
         return None
-    secret = workspace.access_secret
     plan = workspace.status.plan
-    keeps = plan is not None and plan.revision and plan.model == wanted.name
-    return ModelKey(
-        reference=f"{wanted.name}@{plan.revision}" if keeps and plan is not None else wanted.name,
-        namespace=workspace.metadata.namespace if secret else "",
-        secret=secret,
-    )
+    named = _named(wanted.name)
+    keeps = plan is not None and plan.revision and plan.model == named and "@" not in wanted.name
+    reference = f"{named}@{plan.revision}" if keeps and plan is not None else wanted.name
+    if wanted.name.startswith(SCHEME):
+        pulls = wanted.preset_options.image_pull_secrets
+        return ModelKey(
+            reference=reference, namespace=workspace.metadata.namespace if pulls else "", pull_secrets=pulls
+        )
+    secret = workspace.access_secret
+    return ModelKey(reference=reference, namespace=workspace.metadata.namespace if secret else "", secret=secret)
+
+
+def _named(name: str) -> str:
+    """The id of the model that a user's name stands for, without a revision."""
+    if not name.startswith(SCHEME):
+        return name.partition("@")[0]
+    try:
+        return OciReference.parse(name).model_id
+    except SourceError:
+        return name
 
 
 def pinned(preset: Preset) -> str:
@@ -63,7 +77,7 @@ def goes_on(workspace: Workspace, found: ModelLookup | None) -> bool:
     what the Workspace says of itself.
     """
     preset, plan = workspace.preset, workspace.status.plan
-    known = plan is not None and preset is not None and plan.model == preset.name.partition("@")[0]
+    known = plan is not None and preset is not None and plan.model == _named(preset.name)
     return known and isinstance(found, Pending | Failed)
 
 

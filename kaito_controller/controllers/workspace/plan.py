@@ -18,6 +18,8 @@ from kaito_controller.controllers.workspace.revision import Revision
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.disk import disk_bytes
 from kaito_controller.workloads import node_claim
+from kaito_controller.workloads.weights import KAITO_FOLDER
+from kaito_controller.workloads.weights_cache import WeightsCache
 
 
 @frozen(kw_only=True)
@@ -26,7 +28,8 @@ class Settings:
 
     `alternatives` are runtimes for GPUs that the usual one holds no programs for, and with another engine; `prices` are
     by instance type, in lower case (see `lowest_prices`); `private_urls` are networks, as CIDRs, that pods may fetch
-    from although they are private.
+    from although they are private. `weights_cache` is where pods keep fetched files, `weights_folders` are the folders
+    of nodes below which a Workspace may read, `hub` the address of a hub other than the usual one.
     """
 
     runtime: Runtime
@@ -38,6 +41,9 @@ class Settings:
     node_image_family: str = "ubuntu"
     private_urls: tuple[str, ...] = ()
     runtime_parameters: Mapping[str, str] = field(factory=dict)
+    weights_cache: WeightsCache = field(factory=WeightsCache)
+    weights_folders: tuple[str, ...] = (KAITO_FOLDER,)
+    hub: str = ""
 
 
 @frozen(kw_only=True)

@@ -17,6 +17,7 @@ from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.tuning import TuningPlan, plan_tuning
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.sizing.runtime_choice import of_engine, runtime_for
+from kaito_controller.workloads.weights import needs_hub
 
 
 def plan_workspace(snapshot: Snapshot, catalog: Catalog, settings: Settings) -> ServingPlan | TuningPlan | Blocked:
@@ -75,7 +76,7 @@ def _runtimes(workspace: Workspace, settings: Settings) -> tuple[Runtime, ...] |
 
 def _locked(workspace: Workspace, preset: Preset) -> Blocked | None:
     """Return why the model's files cannot be had: its hub asks for a token, and no Secret is named."""
-    if not preset.gated or workspace.access_secret:
+    if not preset.gated or workspace.access_secret or not needs_hub(workspace, preset):
         return None
     return Blocked(
         reason=Reason.INVALID_SPEC,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from kaito_controller.api.reasons import Reason
-from kaito_controller.controllers.workspace import claims, nodes, pods
+from kaito_controller.controllers.workspace import claims, nodes, pods, weights_status
 from kaito_controller.controllers.workspace.drift import drift
 from kaito_controller.controllers.workspace.plan import Plan
 from kaito_controller.controllers.workspace.serving import ServingPlan
@@ -76,7 +76,11 @@ def inference(plan: ServingPlan, snapshot: Snapshot) -> Verdict:
     counted = f"{_ready_replicas(plan, live)} of {plan.node_count} replicas are ready" if live else "it is not made yet"
     if live is not None and has_rolled_out(plan, live) and _ready_replicas(plan, live) >= plan.node_count:
         return Verdict(holds=True, reason=Reason.INFERENCE_SUCCESS, message="Inference has been deployed successfully")
+    files = weights_status.verdict(weights_status.weights(plan, snapshot))
     found = pods.trouble(snapshot.pods)
+    # An engine that ends because its files cannot be had keeps crashing; why is the agent's to say.
+    if files is not None and (found is None or found.reason is Reason.CONTAINER_CRASH_LOOP):
+        return files
     if found is not None:
         return Verdict(holds=False, reason=found.reason, message=found.message)
     return Verdict(holds=False, reason=Reason.INFERENCE_PENDING, message=f"Inference workload is not ready: {counted}")

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from attrs import frozen
 
 from inference_server import contract
-from kaito_controller.controllers.workspace import adapter_status, job_pods
+from kaito_controller.controllers.workspace import adapter_status, job_pods, weights_status
 from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.tuning import TuningPlan
@@ -72,19 +72,24 @@ NO_REPORTS: Final[Reports] = _NoReports()
 def following(plan: ServingPlan | TuningPlan | Blocked, snapshot: Snapshot) -> tuple[tuple[Target, ...], float]:
     """The pods to ask, and how often in seconds.
 
-    Where adapters are wanted, it is the agent beside the engine that serves; of a tuning, the pod that trains.
+    Every agent while its pod fetches weights; where adapters are wanted, the one beside the engine that serves; of a
+    tuning, the pod that trains.
     """
     if isinstance(plan, TuningPlan):
         mine = job_pods.of_job(snapshot, plan.made) if plan.made is not None else ()
         return tuple(_target(pod, contract.TUNE_PORT) for pod in mine[-1:] if _runs(pod)), TRAINING_S
-    if not isinstance(plan, ServingPlan) or plan.room is None or not specs(plan.workspace):
+    if not isinstance(plan, ServingPlan):
         return (), SETTLED_S
+    brought = weights_status.is_settled(plan, snapshot)
+    wants_adapters = plan.room is not None and bool(specs(plan.workspace))
     leader = adapter_status.leader(plan)
     targets = tuple(
-        _target(pod, contract.AGENT_PORT) for pod in snapshot.pods if metadata.name(pod) == leader and _runs(pod)
+        _target(pod, contract.AGENT_PORT)
+        for pod in snapshot.pods
+        if _has_agent(pod) and (not brought or (wants_adapters and metadata.name(pod) == leader))
     )
-    settled = adapter_status.is_settled(adapter_status.adapters(plan, snapshot))
-    return targets, SETTLED_S if settled else MOVING_S
+    loaded = not wants_adapters or adapter_status.is_settled(adapter_status.adapters(plan, snapshot))
+    return targets, SETTLED_S if brought and loaded else MOVING_S
 
 
 def _target(pod: Object, port: int) -> Target:
@@ -94,6 +99,14 @@ def _target(pod: Object, port: int) -> Target:
         uid=metadata.uid(pod),
         port=port,
     )
+
+
+def _has_agent(pod: Object) -> bool:
+    """Whether its agent runs, which it does before the pod is Running: the engine's image may still be on its way."""
+    statuses = (pod.get("status") or {}).get("initContainerStatuses") or ()
+    agents = (one for one in statuses if one.get("name") == contract.AGENT_CONTAINER)
+    runs = any("running" in (one.get("state") or {}) for one in agents)
+    return runs and not metadata.is_deleting(pod)
 
 
 def _runs(pod: Object) -> bool:

@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from kaito_controller.catalog.hardware import SKU
 from kaito_controller.catalog.model import Preset, Runtime
-from kaito_controller.controllers.workspace import adapter_room
+from kaito_controller.controllers.workspace import adapter_room, weights_sources
 from kaito_controller.controllers.workspace.drift import stamped
 from kaito_controller.controllers.workspace.inference_config import InferenceConfig, read_config
 from kaito_controller.controllers.workspace.misfits import blocked
@@ -23,6 +23,8 @@ from kaito_controller.sizing.flags import EngineFlags
 from kaito_controller.sizing.inference import DoesNotFit, InferencePlan, plan_inference
 from kaito_controller.workloads import adapters, inference, service
 from kaito_controller.workloads.adapters import AdapterRoom
+from kaito_controller.workloads.inference import PodOptions
+from kaito_controller.workloads.weights_cache import CacheKind, WeightsCache
 
 CONFIG_HASH_ANNOTATION: Final = "workspace.kaito.io/config-hash"
 
@@ -73,6 +75,14 @@ class ServingPlan(Plan):
             stamped(made) for made in (service.service(self.workspace), service.headless_service(self.workspace))
         )
 
+    @property
+    def _pod_options(self) -> PodOptions:
+        cache = self.settings.weights_cache
+        if cache.kind is CacheKind.STORAGE_CLASS and not self.sku.nvme:
+            # The class hands out the nodes' own disks, which this type does not have.
+            cache = WeightsCache()
+        return PodOptions(weights_cache=cache, hub=self.settings.hub, trusts_code=self.config.trusts_code)
+
     @cached_property
     def stateful_set(self) -> Object:
         """Return the workload. Its pods restart when the user's configuration changes, because it is read at start."""
@@ -85,6 +95,7 @@ class ServingPlan(Plan):
             node_pins=self.node_pins,
             revision=str(self.revision.number),
             room=self.room,
+            options=self._pod_options,
         )
         if self.config.digest:
             template = made["spec"]["template"]["metadata"]
@@ -146,6 +157,9 @@ def _plan(
     sized = _sized(ground, config, room)
     if isinstance(sized, Blocked):
         return sized
+    unreachable = weights_sources.objection(ground)
+    if unreachable is not None:
+        return unreachable
     return ServingPlan(
         workspace=ground.workspace,
         settings=ground.settings,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from kaito_controller.api import validation
 from kaito_controller.api.conditions import ConditionType
 from kaito_controller.api.reasons import Reason
-from kaito_controller.controllers.workspace import adapter_status, readiness, tuning_state
+from kaito_controller.controllers.workspace import adapter_status, readiness, tuning_state, weights_status
 from kaito_controller.controllers.workspace.plan import Plan
 from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
@@ -52,6 +52,8 @@ def project(snapshot: Snapshot, plan: ServingPlan | TuningPlan | Blocked, outcom
         status["workerNodes"] = readiness.worker_nodes(plan, snapshot)
     if isinstance(plan, ServingPlan):
         status["adapters"] = [serde.unstructure(one) for one in adapter_status.adapters(plan, snapshot)]
+        files = weights_status.weights(plan, snapshot)
+        status["weights"] = serde.unstructure(files) if files is not None else None
     if isinstance(plan, TuningPlan):
         run = Run(identity=plan.run, job=plan.made, state=plan.state.state, image=plan.spec.output.image)
         status["tuning"] = progress(snapshot, run, now=now)

@@ -10,7 +10,8 @@ from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.model import Preset, Runtime
 from kaito_controller.catalog.placeholders import fill
 from kaito_controller.sizing.inference import InferencePlan
-from kaito_controller.workloads.runtimes.vllm import access_token, model_location, served_names
+from kaito_controller.workloads.runtimes.vllm import hub_token, served_names
+from kaito_controller.workloads.weights import weights_of
 
 # Of what the catalogue gives a preset for vLLM, the options that mean the same here.
 _SHARED = (contract.ARG_CHAT_TEMPLATE, contract.ARG_TRUST_REMOTE_CODE)
@@ -20,19 +21,17 @@ def arguments(
     workspace: Workspace, preset: Preset, plan: InferencePlan, runtime: Runtime, parameters: Mapping[str, str]
 ) -> list[str]:
     """The server's arguments, sorted by name so that the same plan always gives the same pod."""
+    weights = weights_of(workspace, preset, runtime, parameters)
     options = {f"--{name}": value for name, value in {**runtime.engine_arguments, **preset.engine_arguments}.items()}
     flags = {name: [] if value == "true" else [value] for name, value in options.items() if name in _SHARED}
     flags |= {
-        contract.ARG_MODEL: [model_location(preset, runtime, parameters)],
+        contract.ARG_MODEL: [weights.location],
         contract.ARG_SERVED_MODEL_NAME: served_names(workspace, preset),
         contract.ARG_PORT: [str(contract.PORT)],
         contract.ARG_DTYPE: [plan.dtype],
         contract.ARG_MAX_MODEL_LEN: [str(plan.max_model_len)],
     }
-    if preset.weights_folder is None:
-        flags[contract.ARG_DOWNLOAD_DIR] = [contract.WEIGHTS_DIRECTORY]
-        if preset.commit is not None:
-            flags[contract.ARG_REVISION] = [preset.commit]
+    flags |= {name: list(values) for name, values in weights.arguments.items()}
     if workspace.inference is not None and workspace.inference.config:
         flags[contract.ARG_CONFIG_FILE] = [contract.CONFIG_FILE]
     return [word for name, values in sorted(flags.items()) for word in (name, *values)]
@@ -47,7 +46,9 @@ def environment(
 ) -> list[dict[str, Any]]:
     """The container's environment, sorted by name."""
     values = dict(fill(runtime.environment, parameters))
-    if preset.weights_folder is not None:
+    weights = weights_of(workspace, preset, runtime, parameters)
+    if not weights.by_engine:
         values["HF_HUB_OFFLINE"] = "1"
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
-    return sorted([*env, *access_token(workspace)], key=lambda variable: str(variable["name"]))
+    token = hub_token(workspace.access_secret) if weights.by_engine else []
+    return sorted([*env, *token], key=lambda variable: str(variable["name"]))

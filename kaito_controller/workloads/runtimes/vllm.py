@@ -14,7 +14,10 @@ from kaito_controller.catalog.placeholders import fill
 from kaito_controller.sizing.inference import InferencePlan
 from kaito_controller.sizing.memory import GIB
 from kaito_controller.workloads.children import headless_name
+from kaito_controller.workloads.weights import weights_of
 
+_OFFLINE: Final = "HF_HUB_OFFLINE"
+_HUB_HOME: Final = "HF_HOME"
 # The other values of the annotation mean the engine's default.
 PERFORMANCE_MODES: Final = frozenset({"interactivity", "throughput"})
 
@@ -26,8 +29,9 @@ def arguments(
     alone = runtime.single_node_arguments if plan.node_count == 1 else {}
     options = {**runtime.engine_arguments, **alone, **preset.engine_arguments}
     flags: dict[str, list[str]] = {f"--{name}": [] if value == "true" else [value] for name, value in options.items()}
+    weights = weights_of(workspace, preset, runtime, parameters)
     flags |= {
-        contract.ARG_MODEL: [model_location(preset, runtime, parameters)],
+        contract.ARG_MODEL: [weights.location],
         contract.ARG_SERVED_MODEL_NAME: served_names(workspace, preset),
         contract.ARG_PORT: [str(contract.PORT)],
         contract.ARG_DTYPE: [plan.dtype],
@@ -35,10 +39,7 @@ def arguments(
             str(plan.max_model_len) if runtime.planned_context else contract.MAX_MODEL_LEN_AUTO
         ],
     }
-    if preset.weights_folder is None:
-        flags[contract.ARG_DOWNLOAD_DIR] = [contract.WEIGHTS_DIRECTORY]
-        if preset.commit is not None:
-            flags[contract.ARG_REVISION] = [preset.commit]
+    flags |= {name: list(values) for name, values in weights.arguments.items()}
     if runtime.accelerator.device is EngineDevice.CUDA:
         flags |= {
             contract.ARG_GPU_MEMORY_UTILIZATION: [f"{plan.gpu_memory_utilization:g}"],
@@ -81,7 +82,7 @@ def served_names(workspace: Workspace, preset: Preset) -> list[str]:
 
 
 def model_location(preset: Preset, runtime: Runtime, parameters: Mapping[str, str]) -> str:
-    """Where the engine finds the model: a folder of the node for one that no hub has, else its id in the hub."""
+    """Where tuning finds the model: a folder of the node for one that no hub has, else its id in the hub."""
     if preset.weights_folder is None or runtime.models_parameter is None:
         return preset.model_id
     return f"{parameters[runtime.models_parameter]}/{preset.weights_folder}"
@@ -95,10 +96,17 @@ def environment(
     if runtime.accelerator.device is EngineDevice.CPU:
         # GiB of host memory for the KV cache; vLLM takes it whole at start-up.
         values["VLLM_CPU_KVCACHE_SPACE"] = str(max(1, ceil(plan.request_bytes / GIB)))
-    if preset.weights_folder is not None:
-        values["HF_HUB_OFFLINE"] = "1"
+    weights = weights_of(workspace, preset, runtime, parameters)
+    if not weights.by_engine:
+        # Every file of the model is there before the engine looks: a hub could only keep it waiting.
+        values[_OFFLINE] = "1"
+    if weights.fetch is not None:
+        # It lies where the engine may not write; without it the cache's own folder counts.
+        values.pop(_HUB_HOME, None)
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
-    env += access_token(workspace)
+    env += [dict(variable) for variable in weights.environment]
+    if weights.by_engine:
+        env += hub_token(workspace.access_secret)
     if plan.node_count > 1:
         env.append({"name": "VLLM_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     env.sort(key=lambda variable: str(variable["name"]))
@@ -108,9 +116,8 @@ def environment(
     return env
 
 
-def access_token(workspace: Workspace) -> list[dict[str, Any]]:
-    """The variable that holds the hub's token, from the Secret that a Workspace names; none where it names none."""
-    secret = workspace.access_secret
+def hub_token(secret: str) -> list[dict[str, Any]]:
+    """The variable with the hub's token, which need not be there; none without a Secret's name."""
     if not secret:
         return []
     reference = {"name": secret, "key": contract.ENV_HUB_TOKEN, "optional": True}

@@ -147,7 +147,7 @@ def test_a_workspace_is_planned_on_its_own_instance_type(capsys):
     """With the arguments of its pods."""
     plan = answer(capsys, "-f", str(SAMPLES / "workspace_v1beta1_phi_4_mini.yaml"))
     assert [one["instanceType"] for one in plan["candidates"]] == ["Standard_NC24ads_A100_v4"]
-    assert "--download-dir" in best(plan)["args"]
+    assert "--weights-agent" in best(plan)["args"]
 
 
 def test_a_workspace_on_existing_nodes_may_be_anywhere(capsys):

@@ -53,14 +53,14 @@ def test_the_server_starts_without_a_shell(workspace: MakeWorkspace, serve: Serv
 
     assert made["command"] == ["python3", "-m", "inference_server.serve"]
     assert made["args"] == [
-        "--download-dir", "/workspace/weights",
         "--dtype", "bfloat16",
         "--gpu-memory-utilization", "0.84",
         "--max-model-len", "auto",
-        "--model", "microsoft/Phi-3-mini-4k-instruct",
+        "--model", "/workspace/weights/microsoft-Phi-3-mini-4k-instruct-60d530781d44",
         "--port", "5000",
         "--served-model-name", "phi-3-mini-4k-instruct", "microsoft/Phi-3-mini-4k-instruct",
         "--tensor-parallel-size", "1",
+        "--weights-agent", "http://127.0.0.1:5001",
     ]  # fmt: skip
 
 
@@ -152,12 +152,14 @@ def test_the_user_s_configuration_is_mounted_and_named(workspace: MakeWorkspace,
 
 
 def test_a_token_comes_from_a_secret_only(workspace: MakeWorkspace, serve: Serve):
-    """The hub's token is a reference, so it is in no argument and in no object we write."""
+    """The hub's token is a reference, so it is in no argument and in no object we write; only the agent has it."""
     preset = {"name": "llama-3.1-8b-instruct", "presetOptions": {"modelAccessSecret": "hub"}}
     made = serve(workspace("llama-3.1-8b-instruct", inference={"preset": preset}))
 
-    assert environment(made)["HF_TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "HF_TOKEN", "optional": True}}
-    assert "HF_TOKEN" not in environment(serve(workspace()))
+    (token,) = [one for one in pod_of(made)["initContainers"][0]["env"] if one["name"] == "HF_TOKEN"]
+    assert token["valueFrom"] == {"secretKeyRef": {"name": "hub", "key": "HF_TOKEN", "optional": True}}
+    assert "HF_TOKEN" not in environment(made)
+    assert "HF_TOKEN" not in str(serve(workspace()))
 
 
 def test_pods_go_where_the_selector_and_the_pins_say(workspace: MakeWorkspace, serve: Serve):

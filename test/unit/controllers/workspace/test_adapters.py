@@ -23,7 +23,14 @@ RAW: dict[str, Any] = {
     "resource": {"instanceType": "Standard_NC24ads_A100_v4", "labelSelector": {"matchLabels": {"apps": "phi"}}},
     "inference": {"preset": {"name": "phi-4-mini-instruct"}},
 }
-POD = {"metadata": {"name": "phi-0", "namespace": "default", "uid": "p1"}, "status": {"phase": "Running"}}
+POD = {
+    "metadata": {"name": "phi-0", "namespace": "default", "uid": "p1"},
+    "status": {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "initContainerStatuses": [{"name": "agent", "state": {"running": {}}}],
+    },
+}
 
 
 def workspace(*adapters: Mapping[str, Any], status: Mapping[str, Any] | None = None, config: str = "") -> Any:
@@ -91,7 +98,7 @@ def test_the_first_adapter_brings_lora_an_agent_and_the_list(plan):
     """The plan counts the slots that the engine is told to make."""
     made = plan(workspace(adapter(strength="0.5", image="reg.example/a:1", imagePullSecrets=["s"])))
     assert "--enable-lora --max-cpu-loras 16 --max-lora-rank 16 --max-loras 4" in engine_args(made)
-    engine, agent = template(made)["spec"]["containers"]
+    (engine,), (agent,) = template(made)["spec"]["containers"], template(made)["spec"]["initContainers"]
     assert {"name": "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "value": "True"} in engine["env"]
     mounts = {mount["mountPath"]: mount for mount in engine["volumeMounts"]}
     assert mounts["/mnt/adapter"]["readOnly"]

@@ -14,6 +14,7 @@ from kaito_controller.controllers.workspace.plan import Plan
 from kaito_controller.kube import serde
 from kaito_controller.sources.errors import Trouble
 from kaito_controller.sources.model_reader import ModelKey
+from kaito_controller.sources.oci.reference import OciReference
 from kaito_controller.sources.resolver import Failed, Found, Pending
 from kaito_controller.testing.builders import workspace
 
@@ -97,11 +98,57 @@ def test_what_was_planned_goes_on_without_its_hub(found, goes):
 
 
 def test_a_model_that_was_read_is_planned_as_any_other(plan, catalog):
-    """Its revision goes into the engine's arguments."""
+    """Its revision is the one that the agent fetches."""
     read = evolve(catalog.preset("phi-4"), name="tiny", model_id=NAME, revision=COMMIT)
     made = plan(naming(), model=Found(read, LATER))
     assert isinstance(made, Plan)
     assert made.preset is read
     assert pinned(read) == f"{NAME}@{COMMIT}"
-    assert made.arguments[made.arguments.index("--revision") + 1] == COMMIT
-    assert made.arguments[made.arguments.index("--model") + 1] == NAME
+    (agent,) = made.stateful_set["spec"]["template"]["spec"]["initContainers"]
+    assert agent["args"] == ["--weights", f"hf://{NAME}@{COMMIT}"]
+
+
+ARTIFACT = "oci://registry.example/models/tiny:1"
+DIGEST = f"sha256:{'a' * 64}"
+
+
+def artifact(name: str = ARTIFACT, model: str = ARTIFACT, **more):
+    raw = naming(name, **more)
+    raw["inference"]["preset"]["presetOptions"] = {"imagePullSecrets": ["pull"], "modelAccessSecret": "hub"}
+    return raw
+
+
+def test_an_artifact_is_read_with_its_registrys_secrets(catalog):
+    """The hub's token is not for a registry."""
+    key = key_of(serde.structure(Workspace, artifact()), catalog)
+
+    assert (key.reference, key.secret, key.pull_secrets) == (ARTIFACT, "", ("pull",))
+    assert key.namespace
+
+
+@pytest.mark.parametrize("name", [ARTIFACT, "oci://registry.example/models/tiny"])
+def test_an_artifact_stays_at_the_digest_that_was_planned(catalog, name: str):
+    """Its tag may move; asked for by digest, the model keeps its name, so that the plan stays the same."""
+    model = OciReference.parse(name).model_id
+    planned = artifact(name, status={"plan": {"model": model, "revision": DIGEST}})
+    key = key_of(serde.structure(Workspace, planned), catalog)
+
+    assert key.reference == f"{model}@{DIGEST}"
+    assert OciReference.parse(key.reference).model_id == model
+
+
+def test_an_artifact_named_by_its_digest_is_asked_for_as_named(catalog):
+    """There is nothing to add."""
+    name = f"oci://registry.example/models/tiny@{DIGEST}"
+    planned = artifact(name, status={"plan": {"model": name, "revision": DIGEST}})
+
+    assert key_of(serde.structure(Workspace, planned), catalog).reference == name
+
+
+def test_an_artifact_is_served_at_its_digest(plan, catalog):
+    """Planned from its files, pulled by the agent."""
+    read = evolve(catalog.preset("phi-4"), name="tiny", model_id=ARTIFACT, revision=DIGEST)
+    made = plan(artifact(), model=Found(read, LATER))
+    (agent,) = made.stateful_set["spec"]["template"]["spec"]["initContainers"]
+
+    assert agent["args"] == ["--weights", f"{ARTIFACT}@{DIGEST}", "--pull-secret", "pull"]

@@ -1,0 +1,181 @@
+"""How a model's files get to the engine of a pod: fetched by the agent, mounted, streamed, or by the engine itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from inference_server import contract
+from kaito_controller.api import labels as keys
+from kaito_controller.api.weights_uri import Scheme, WeightsUri
+from kaito_controller.api.workspace import Workspace
+from kaito_controller.catalog.model import Preset, Runtime
+
+KAITO_FOLDER: Final = "/opt/kaito/models"
+"""Where KAITO's `use-local-weights` looks on a node."""
+VOLUME: Final = "model-weights"
+_MOUNT: Final = "/mnt/model"
+_STREAMER: Final = "runai_streamer"
+_GOOGLE_KEY: Final = "GOOGLE_APPLICATION_CREDENTIALS"
+
+# What the streamer's clients read, as its packages say: runai-model-streamer-s3, -gcs and -azure, version 0.17.
+_OF_SECRET: Final[Mapping[Scheme, tuple[str, ...]]] = {
+    Scheme.S3: (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_REGION",
+        "AWS_ENDPOINT_URL",
+    ),
+    Scheme.GOOGLE: (),
+    Scheme.AZURE: (
+        "AZURE_STORAGE_ACCOUNT_NAME",
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        "AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_STORAGE_CONNECTION_STRING",
+    ),
+}
+
+
+@frozen(kw_only=True)
+class Fetch:
+    """What the agent brings: a URI, and what opens its hub or registry."""
+
+    uri: str
+    token_secret: str = ""
+    pull_secrets: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Weights:
+    """The way of one model.
+
+    Attributes:
+        location: what the engine is given as its model.
+        fetch: what the agent brings there; None when nothing is to be brought.
+        by_engine: the engine downloads from the hub itself, where the runtime has no agent.
+        arguments: further options of the engine, as `--name` to values.
+        environment: further variables of the engine's container.
+        volumes: further volumes of the pod.
+        mounts: their mounts in the engine's container.
+    """
+
+    location: str
+    fetch: Fetch | None = None
+    by_engine: bool = False
+    arguments: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    environment: tuple[Mapping[str, Any], ...] = ()
+    volumes: tuple[Mapping[str, Any], ...] = ()
+    mounts: tuple[Mapping[str, Any], ...] = ()
+
+
+def uri_of(workspace: Workspace, preset: Preset) -> WeightsUri | None:
+    """What the Workspace says of where its model's files are; None when it says nothing and the model's hub has them.
+
+    The annotation counts before the switch of KAITO's, and both before an artifact that the preset's name is.
+    """
+    asked = workspace.metadata.annotations
+    if keys.WEIGHTS in asked:
+        return WeightsUri.parse(asked[keys.WEIGHTS])
+    if asked.get(keys.USE_LOCAL_WEIGHTS) == "true" and workspace.preset is not None:
+        folder = workspace.preset.name.lower().replace("/", "-").replace("\\", "-")
+        return WeightsUri(scheme=Scheme.NODE, rest=f"{KAITO_FOLDER}/{folder}")
+    if preset.model_id.startswith(f"{Scheme.REGISTRY}://"):
+        name = preset.model_id.removeprefix(f"{Scheme.REGISTRY}://").partition("@")[0]
+        return WeightsUri(scheme=Scheme.REGISTRY, rest=f"{name}@{preset.revision}" if preset.revision else name)
+    return None
+
+
+def needs_hub(workspace: Workspace, preset: Preset) -> bool:
+    """Whether the model's files come from its hub, so that a gated one needs a token."""
+    uri = uri_of(workspace, preset)
+    return preset.weights_folder is None and (uri is None or uri.scheme is Scheme.HUB)
+
+
+def weights_of(workspace: Workspace, preset: Preset, runtime: Runtime, parameters: Mapping[str, str]) -> Weights:
+    """The way that the model's files go to the engine."""
+    uri = uri_of(workspace, preset)
+    if uri is None:
+        return _of_preset(workspace, preset, runtime, parameters)
+    if uri.scheme.is_fetched:
+        return _fetched(workspace, uri, runtime)
+    if uri.scheme.is_streamed:
+        return _streamed(workspace, uri)
+    return _mounted(uri)
+
+
+def _of_preset(workspace: Workspace, preset: Preset, runtime: Runtime, parameters: Mapping[str, str]) -> Weights:
+    if preset.weights_folder is not None and runtime.models_parameter is not None:
+        return Weights(location=f"{parameters[runtime.models_parameter]}/{preset.weights_folder}")
+    if preset.weights_folder is not None:
+        return Weights(location=preset.model_id)
+    commit = f"@{preset.commit}" if preset.commit else ""
+    return _fetched(workspace, WeightsUri(scheme=Scheme.HUB, rest=f"{preset.model_id}{commit}"), runtime)
+
+
+def _by_engine(uri: WeightsUri) -> Weights:
+    """The engine asks a hub itself; of a registry it knows nothing, which is told before there is a pod."""
+    if uri.scheme is not Scheme.HUB:
+        return Weights(location=str(uri))
+    name, _, revision = uri.rest.partition("@")
+    arguments = {contract.ARG_DOWNLOAD_DIR: (contract.WEIGHTS_DIRECTORY,)}
+    arguments |= {contract.ARG_REVISION: (revision,)} if revision else {}
+    return Weights(location=name, by_engine=True, arguments=arguments)
+
+
+def _fetched(workspace: Workspace, uri: WeightsUri, runtime: Runtime) -> Weights:
+    if runtime.agent is None:
+        return _by_engine(uri)
+    is_hub = uri.scheme is Scheme.HUB
+    options = workspace.preset.preset_options if workspace.preset is not None else None
+    return Weights(
+        location=f"{contract.WEIGHTS_DIRECTORY}/{contract.weights_folder_name(str(uri))}",
+        fetch=Fetch(
+            uri=str(uri),
+            token_secret=workspace.access_secret if is_hub else "",
+            pull_secrets=options.image_pull_secrets if options is not None and not is_hub else (),
+        ),
+        arguments={contract.ARG_WEIGHTS_AGENT: (f"http://127.0.0.1:{contract.AGENT_PORT}",)},
+    )
+
+
+def _mounted(uri: WeightsUri) -> Weights:
+    """Read where they are, never written: a claim's folder, or one of the node."""
+    if uri.scheme is Scheme.NODE:
+        source: dict[str, Any] = {"hostPath": {"path": uri.rest, "type": "Directory"}}
+        location = _MOUNT
+    else:
+        claim, path = uri.claim
+        source = {"persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        location = f"{_MOUNT}/{path}" if path else _MOUNT
+    mount = {"name": VOLUME, "mountPath": _MOUNT, "readOnly": True}
+    return Weights(location=location, volumes=({"name": VOLUME, **source},), mounts=(mount,))
+
+
+def _streamed(workspace: Workspace, uri: WeightsUri) -> Weights:
+    secret = workspace.access_secret
+    environment: list[Mapping[str, Any]] = []
+    volumes: tuple[Mapping[str, Any], ...] = ()
+    mounts: tuple[Mapping[str, Any], ...] = ()
+    if secret:
+        environment = [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name, "optional": True}}}
+            for name in _OF_SECRET[uri.scheme]
+        ]
+    if secret and uri.scheme is Scheme.GOOGLE:
+        # Google's clients take a file, so the key of that name holds the file's content.
+        folder = f"{contract.SECRETS_DIRECTORY}/{secret}"
+        shown = {"secretName": secret, "items": [{"key": _GOOGLE_KEY, "path": _GOOGLE_KEY}]}
+        volumes = ({"name": VOLUME, "secret": shown},)
+        mounts = ({"name": VOLUME, "mountPath": folder, "readOnly": True},)
+        file = f"{folder}/{_GOOGLE_KEY}"
+        environment = [{"name": name, "value": file} for name in (_GOOGLE_KEY, "RUNAI_STREAMER_GCS_CREDENTIAL_FILE")]
+    return Weights(
+        location=str(uri),
+        arguments={contract.ARG_LOAD_FORMAT: (_STREAMER,)},
+        environment=tuple(environment),
+        volumes=volumes,
+        mounts=mounts,
+    )
