@@ -366,6 +366,7 @@ ADMITTED = [
     merged(WORKSPACE, {"resource": EXISTING}),
     merged(WORKSPACE, {"resource": {"instanceType": ""}}),
     merged(WORKSPACE, {"inference": {"preset": {"name": "microsoft/Phi-4-mini-instruct"}, "config": ""}}),
+    merged(WORKSPACE, {"inference": {"preset": {"name": f"oci://registry.example:5000/team/phi:4@sha256:{'a' * 64}"}}}),
     merged(WORKSPACE, {"inference": TEMPLATE}),
     merged(WORKSPACE, adapters(*(adapter(f"hat-{index}", strength=f"0.{index}") for index in range(10)))),
     merged(WORKSPACE, partition(mode="accelerator", count=2)),

@@ -29,6 +29,16 @@ SELECTOR = {
     "matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}],
 }
 STATUS = {
+    "weights": {
+        "state": "Fetching",
+        "source": "hf://microsoft/phi-4",
+        "revision": "0123abc",
+        "bytesDone": 5,
+        "bytesTotal": 8,
+        "bytesPerSecond": 1,
+        "pod": "preset-0",
+        "message": "the hub is busy",
+    },
     "adapters": [
         {
             "name": "hat",
@@ -326,6 +336,11 @@ def _refusal(apiserver: APIServer, namespace: str, meta: Mapping[str, Any], *, n
         ({"annotations": {"kaito.sh/performance-mode": "fast"}}, "balanced, interactivity, throughput"),
         ({"annotations": {"kaito.sh/use-local-weights": "yes"}}, "found yes"),
         ({"annotations": {"kaito.sh/node-image-family": "windows"}}, "ubuntu, azurelinux; correct or remove it"),
+        ({"annotations": {"kaito.sh/weights": "https://example.com/m"}}, "must be one of hf://ORGANISATION/MODEL"),
+        ({"annotations": {"kaito.sh/weights": "pvc://models/../others"}}, "found pvc://models/../others"),
+        ({"annotations": {"kaito.sh/weights": "oci://registry.example/m@sha256:12"}}, "correct or remove it"),
+        ({"annotations": {"kaito.sh/weights": "node://relative"}}, "node:///PATH"),
+        ({"annotations": {"kaito.sh/weights": ""}}, "metadata.annotations[kaito.sh/weights]"),
         ({"labels": {"kaito.sh/inference-role": "both"}}, "metadata.labels[kaito.sh/inference-role]: must be one of"),
     ],
 )
@@ -338,6 +353,22 @@ def test_right_annotations_are_admitted(guarded):
     """Upper case and blanks are forgiven where upstream forgives them."""
     assert _refusal(guarded, "guarded", {"annotations": {"kaito.sh/node-image-family": " Ubuntu"}}) == ""
     assert _refusal(guarded, "guarded", {"annotations": {"kaito.sh/enablelb": "True", "other": "x"}}) == ""
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "hf://microsoft/phi-4@0123abc",
+        f"oci://registry.example:5000/models/phi:4@sha256:{'a' * 64}",
+        "pvc://models/org/phi-4",
+        "node:///opt/kaito/models/phi-4",
+        "s3://models/phi-4/",
+        "az://models",
+    ],
+)
+def test_every_place_of_weights_is_admitted(guarded, uri):
+    """The very pattern that the operator reads them by."""
+    assert _refusal(guarded, "guarded", {"annotations": {"kaito.sh/weights": uri}}) == ""
 
 
 def test_an_old_wrong_annotation_does_not_lock_the_object(guarded):

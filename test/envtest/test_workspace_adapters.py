@@ -59,7 +59,9 @@ async def serving(hands, name: str, *adapters: Mapping[str, Any]) -> tuple[Any, 
     (claim,) = await hands.node_claims(name)
     node = await hands.provision(claim)
     await hands.stateful_set(name)
-    await hands.pod(name, node_name=node["metadata"]["name"], status={"phase": "Running"})
+    state = {"state": {"running": {}}, "ready": True, "restartCount": 0, "image": "i", "imageID": ""}
+    status = {"phase": "Running", "initContainerStatuses": [{"name": contract.AGENT_CONTAINER, **state}]}
+    await hands.pod(name, node_name=node["metadata"]["name"], status=status)
     await hands.serve(name)
     await hands.shows(name, "InferenceReady", "True")
     return claim, f"{PODS.path(hands.namespace, f'{name}-0')}:{contract.AGENT_PORT}/proxy{contract.REPORT_PATH}"

@@ -43,7 +43,8 @@ async def test_any_model_of_a_hub_is_planned_and_served(apiserver, hands, hub):
         await hands.provision(claim)
         workload = await hands.stateful_set("any")
         (container,) = workload["spec"]["template"]["spec"]["containers"]
-        assert container["args"][container["args"].index("--revision") + 1] == commit
+        (agent,) = workload["spec"]["template"]["spec"]["initContainers"]
+        assert agent["args"] == ["--weights", f"hf://{NAME}@{commit}"]
         assert container["args"] == plan["args"]
     hub.models[NAME]["README.md"] = b"# Another commit"
     async with operator(apiserver.kubeconfig) as restarted:
