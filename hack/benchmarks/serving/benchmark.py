@@ -1,4 +1,4 @@
-"""Our server beside `vllm serve` at equal settings on the CPU, in turns; and `/chat` beside the OpenAI endpoint.
+"""Our server beside `vllm serve` at equal settings on the CPU, in turns; `/chat` beside the OpenAI endpoint; adapters.
 
 The taught model has 0.4 M parameters, so an answer is mostly the server's own work: what a layer of Python costs shows
 here as it never would on a GPU.
@@ -18,6 +18,7 @@ from attrs import frozen
 from local_cluster.lessons import first_lesson
 from local_cluster.quickstart import printed_path
 
+from benchmarks.serving import adapters
 from benchmarks.serving.load import Block, Question, ask_many
 from benchmarks.serving.pairing import in_turns
 from benchmarks.serving.servers import SERVED_NAME, ours, plain_vllm
@@ -57,11 +58,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             plain = in_turns(asking(peer, completions), asking(mine, completions), size.pairs)
             _say("/chat against the OpenAI endpoint")
             chat = in_turns(asking(mine, completions), asking(mine, _chat()), size.pairs)
+        _say(f"{adapters.KNOWN} adapters, {adapters.IN_MEMORY} of them in memory")
+        swaps = adapters.measure(python, model, Path(folder))
     return {
         "count": size.count,
         "clients": size.clients,
         "ours_over_vllm_serve": plain.figures(),
         "chat_over_completions": chat.figures(),
+        "adapters": swaps,
     }
 
 
@@ -76,6 +80,11 @@ def show(result: dict[str, Any]) -> None:
         for side in ("peer", "ours"):
             one = found[side]
             print(f"  {side:<18} {one['per_s']:>8.1f}/s  p50 {one['p50_ms']:.1f} ms  p99 {one['p99_ms']:.1f} ms")
+    swaps = result["adapters"]
+    print(f"{swaps['known']} adapters known to one engine, {swaps['in_memory']} in its memory")
+    for name in ("load_ms", "warm_ms", "swap_ms"):
+        told = "  ".join(f"{which} {value:.1f} ms" for which, value in swaps[name].items())
+        print(f"  {name.removesuffix('_ms'):<18} {told}")
 
 
 def _asking(size: Size, port: int, question: Question) -> Callable[[], Block]:
