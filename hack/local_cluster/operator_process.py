@@ -123,10 +123,19 @@ def local_arguments(state: Path, *, inference_python: Path, models: Path) -> tup
         "--controllers", "workspace,nodeclaim",
         "--provider", "local", "--local-cluster", str(state / "cluster.json"),
         "--inference-runtime", "vllm-cpu-host",
+        "--weights-cache", f"hostPath:{_weights_folder(state)}",
         *(f"--runtime-parameter={key}={value}" for key, value in parameters.items()),
         # What runs in the cluster may fetch from what else runs there.
         "--allow-private-urls", ALL_PLANS,
     )  # fmt: skip
+
+
+def _weights_folder(state: Path) -> Path:
+    """Where pods keep the models that they fetch: they run as a user of their own, and share it with one another."""
+    folder = state / "weights"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+    return folder
 
 
 def _prefix_of(environment: Path) -> Path:

@@ -89,7 +89,7 @@ async def test_weights_of_a_registry_from_apply_to_served(apiserver, hands, agen
         ("../model", "InvalidSpec", "must be one of hf://"),
     ],
 )
-async def test_places_that_cannot_be_used_are_told_and_their_correction_goes_on(
+async def test_places_that_cannot_be_used_are_told_and_their_correction_goes_on(  # noqa: PLR0917 (fixtures)
     apiserver, hands, agent, uri: str, reason: str, part: str
 ):
     """No node is made for them; an object may be older than the admission policy."""
