@@ -138,7 +138,14 @@ def environment(home: Path, runtime_name: str = RUNTIME) -> dict[str, str]:
     runtime = load().runtime(runtime_name).environment
     own = {name: value for name, value in runtime.items() if "{" not in value}
     paths = {"HOME": home, "XDG_CACHE_HOME": home / "cache", "HF_HOME": home / "hub", "TMPDIR": home}
-    fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    fixed = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        # Two threads spin while they wait for each other; on a busy machine an answer then takes seconds.
+        "OMP_NUM_THREADS": "1",
+    }
     return {**own, **fixed, **{name: str(path) for name, path in paths.items()}}
 
 
