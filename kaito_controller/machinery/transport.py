@@ -34,6 +34,7 @@ from kaito_controller.machinery.rest.kubeconfig import loader_class
 from kaito_controller.machinery.rest.metrics import RequestMetrics
 from kaito_controller.machinery.rest.proxy import proxy_of_environment
 from kaito_controller.machinery.rest.sockets import hang_up, keep_alive
+from kaito_controller.machinery.rest.straight import Straight
 from kaito_controller.machinery.rest.tracing import trace
 from kaito_controller.machinery.rest.user_agent import user_agent as introduction
 from kaito_controller.machinery.rest.wire import OPENING_S, Call, Failures, Wire
@@ -350,7 +351,8 @@ class _Library:
         """
         client: Any = self._rest(configuration, maxsize=size)
         asking = client.pool_manager
-        client.pool_manager = self._session(connector=asking.connector, trust_env=False, read_bufsize=READ_BUFFER_BYTES)
+        session = self._session(connector=asking.connector, trust_env=False, read_bufsize=READ_BUFFER_BYTES)
+        client.pool_manager = Straight(session)
         asking.detach()
         client.proxy = client.proxy or proxy_of_environment(configuration.host)
         return client

@@ -417,6 +417,30 @@ async def test_a_stream_yields_bytes_until_its_end(tmp_path: Path) -> None:
     assert b"".join(received) == b"a\nbc\n"
 
 
+@pytest.mark.parametrize(
+    "where", ["../../../../../namespaces/kube-system/secrets", "http://127.0.0.1:1/", "/api/v1/nodes"]
+)
+async def test_a_pod_behind_the_proxy_sent_the_operator_with_its_token_to_a_path_of_the_pods_choice(
+    tmp_path: Path, where: str
+) -> None:
+    """A redirect is an answer like another, of a call and of a stream."""
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({}, status=302, headers={"Location": where})
+
+    path = "/api/v1/namespaces/default/pods/phi-0:5001/proxy/report"
+    async with serving(handler, tmp_path) as transport:
+        with pytest.raises(ApiError) as refused:
+            async with transport.stream("GET", path):
+                pass
+        assert refused.value.status == 302
+        with pytest.raises(ApiError):
+            await transport.request("GET", path)
+    assert asked == [path, path]
+
+
 async def test_a_stream_that_is_silent_too_long_ends_with_an_error(tmp_path: Path) -> None:
     """The inactivity deadline of a stream."""
     hang = asyncio.Event()
