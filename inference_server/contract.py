@@ -33,6 +33,8 @@ AGENT_CONTAINER: Final = "agent"
 AGENT_PORT: Final = 5001
 REPORT_PATH: Final = "/report"
 REPORT_MAX_BYTES: Final = 64 * 1024
+# An adapter's source is told whole up to here, so that one source is never taken for another that begins alike.
+REPORT_SOURCE_LENGTH: Final = 1024
 # The engine's own API for adapters, which the agent alone may reach, and the variable that lets vLLM serve it.
 LOAD_ADAPTER_PATH: Final = "/v1/load_lora_adapter"
 UNLOAD_ADAPTER_PATH: Final = "/v1/unload_lora_adapter"

@@ -11,7 +11,6 @@ from inference_server.agent.decisions import Known, Situation, state
 from inference_server.agent.refusal import AdapterRefusedError, Reason, line
 from inference_server.serve.refusal import InputError
 
-SOURCE_LIMIT: Final = 200
 # Many adapters that all have much to say must still fit: their messages get shorter, then they go.
 MESSAGE_LIMITS: Final = (300, 120, 40, 0)
 
@@ -45,7 +44,11 @@ def encode(report: Mapping[str, Any]) -> bytes:
 
 def _entry(situation: Situation, one: Known) -> dict[str, Any]:
     name, (told, refusal) = one.wanted.name, state(situation, one)
-    entry: dict[str, Any] = {"name": name, "state": told, "source": line(one.wanted.source, SOURCE_LIMIT)}
+    entry: dict[str, Any] = {
+        "name": name,
+        "state": told,
+        "source": line(one.wanted.source, contract.REPORT_SOURCE_LENGTH),
+    }
     if refusal is not None:
         entry |= {"reason": refusal.reason.value, "message": _message(situation, name, told, refusal)}
     rank = one.ready.rank if one.ready else refusal.rank if refusal else None

@@ -11,7 +11,7 @@ from inference_server import contract
 from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import AdapterSpec, AdapterStatus
 from kaito_controller.controllers.workspace import adapter_room
-from kaito_controller.controllers.workspace.agent_report import TEXT_LIMIT, entries_of
+from kaito_controller.controllers.workspace.agent_report import entries_of
 from kaito_controller.controllers.workspace.readiness import has_rolled_out
 from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
@@ -91,18 +91,17 @@ def _status(
     before: AdapterStatus | None,
 ) -> AdapterStatus:
     name = adapter.source.name if adapter.source is not None else ""
-    source = source_of(adapter)[:TEXT_LIMIT]
+    source = source_of(adapter)[: contract.REPORT_SOURCE_LENGTH]
     same = before is not None and before.source == source
     base = AdapterStatus(name=name, state=contract.STATE_PENDING, source=source)
-    of_this = reported is not None and reported.source[: len(source)] == source
-    last = reported if of_this else before if same else None
+    last = reported if reported is not None and reported.source == source else before if same else None
     # The rank outlives the pod that told of it: the next one is made with room for it.
     known = evolve(base, rank=last.rank, digest=last.digest) if last is not None else base
     if plan.room is None:
         return evolve(known, state=contract.STATE_FAILED, reason=NO_ROOM, message=plan.room_note)
     if snapshot.stateful_set is None or not has_rolled_out(plan, snapshot.stateful_set):
         return evolve(known, reason=RESTART, message=_restart(plan, snapshot.stateful_set))
-    if reported is None or (reported.source and reported.source[: len(source)] != source):
+    if reported is None or (reported.source and reported.source != source):
         if leader(plan) not in snapshot.reports and same and before is not None and before.reason != RESTART:
             # An operator that has just started has not heard of the agent yet: what it said last stands.
             return before

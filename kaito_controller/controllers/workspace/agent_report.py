@@ -11,7 +11,7 @@ from kaito_controller.api.workspace import AdapterStatus
 from kaito_controller.api.workspace_rules import MAX_ADAPTERS
 
 MESSAGE_LIMIT: Final = 512
-TEXT_LIMIT: Final = 256
+NAME_LIMIT: Final = 253
 HIGHEST_RANK: Final = 65536
 STATES: Final = frozenset(
     {contract.STATE_PENDING, contract.STATE_LOADING, contract.STATE_LOADED, contract.STATE_FAILED}
@@ -33,15 +33,17 @@ def _entry(raw: Any) -> AdapterStatus | None:
     if not isinstance(raw, Mapping):
         return None
     name, state = raw.get("name"), raw.get("state")
-    if not isinstance(name, str) or not 0 < len(name) <= TEXT_LIMIT or state not in STATES:
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_LIMIT or not isinstance(state, str):
+        return None
+    if state not in STATES:
         return None
     rank = raw.get("rank")
     return AdapterStatus(
         name=name,
-        state=str(state),
+        state=state,
         reason=_matching(raw.get("reason"), _REASON),
         message=_line(raw.get("message"), MESSAGE_LIMIT),
-        source=_line(raw.get("source"), TEXT_LIMIT),
+        source=_line(raw.get("source"), contract.REPORT_SOURCE_LENGTH),
         digest=_matching(raw.get("digest"), _DIGEST),
         rank=rank if type(rank) is int and 0 < rank <= HIGHEST_RANK else 0,
     )

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from inference_server import contract
+from inference_server.agent.decisions import Known, Situation
+from inference_server.agent.report import compose
+from inference_server.agent.wanted import parse
 from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.workspace import events
 from kaito_controller.controllers.workspace.agent_report import entries_of
@@ -251,6 +254,26 @@ def test_a_report_of_the_earlier_source_does_not_count(plan, project):
     assert (status["adapters"][0]["state"], status["adapters"][0].get("digest")) == ("Pending", None)
 
 
+def test_an_image_whose_name_goes_on_was_taken_for_the_one_that_is_wanted(plan, project):
+    """`a:10` is loaded and `a:1` is wanted now."""
+    made = plan(workspace(adapter()))
+    found = report(told(source="reg.example/a:10"))
+    (entry,) = project(workspace(adapter()), stateful_set=live(made), reports=found)["adapters"]
+    assert (entry["state"], entry.get("digest")) == ("Pending", None)
+
+
+def test_an_adapter_with_a_long_source_was_never_loaded(plan, project):
+    """The report cut it, and then it was that of no adapter that is wanted."""
+    long = "reg.example/" + "/".join(["folder"] * 60) + ":1"
+    entry = {"name": "a", "image": long}
+    wanted_one = parse(json.dumps({"adapters": [entry]}).encode()).adapters["a"]
+    said = compose(Situation(known={"a": Known(wanted=wanted_one)}, listing=None, cache="/mnt/adapter"), {}, "")
+    made = plan(workspace(adapter(image=long)))
+    said["adapters"][0] |= {"state": "Loaded"}
+    status = project(workspace(adapter(image=long)), stateful_set=live(made), reports={"phi-0": said})
+    assert (status["adapters"][0]["state"], status["adapters"][0]["source"]) == ("Loaded", long)
+
+
 def test_pods_that_are_still_the_earlier_ones_are_said_to_restart(plan, project):
     plain = plan(workspace())
     status = project(workspace(adapter()), stateful_set=live(plain))
@@ -292,6 +315,7 @@ def test_events_tell_each_load_and_failure_once():
         {"adapters": 3},
         {"adapters": [3, {}, {"name": 5}, {"name": "a"}, {"name": "a", "state": "Dancing"}]},
         {"adapters": [{"name": "", "state": "Loaded"}, {"name": "x" * 300, "state": "Loaded"}]},
+        {"adapters": [{"name": "a", "state": []}, {"name": "a", "state": {}}, {"name": [], "state": "Loaded"}]},
     ],
 )
 def test_reports_without_form_say_nothing(raw):
