@@ -13,7 +13,7 @@ from typing import Final
 
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
-from kaito_controller.kube.core import CONFIG_MAPS, CONTROLLER_REVISIONS, NODES, PODS, SERVICES, STATEFUL_SETS
+from kaito_controller.kube.core import CONFIG_MAPS, CONTROLLER_REVISIONS, JOBS, NODES, PODS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.resource import Resource
 from kaito_controller.machinery.cache.packed import packing
 from kaito_controller.machinery.cache.pruning import keeping
@@ -38,6 +38,8 @@ KEPT: Final[Mapping[Resource, Transform]] = MappingProxyType(
             CONFIG_MAPS: packing(strip, "data"),
             SERVICES: packing(strip, "spec", "status"),
             STATEFUL_SETS: packing(strip, "spec"),
+            # A Job is never compared: the annotation of its run says all of what it was made from.
+            JOBS: keeping("status.conditions"),
             WORKSPACES: strip,
             NODE_CLAIMS: strip,
         }.items()

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from kaito_controller.app.kept import KEPT
-from kaito_controller.kube.core import NODES, PODS, STATEFUL_SETS
+from kaito_controller.kube.core import JOBS, NODES, PODS, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.serde import structure
 from kaito_controller.kube.shapes import NodeShape, PodShape
@@ -68,6 +68,16 @@ def test_the_operator_keeps_what_it_reads() -> None:
         kept = KEPT[resource](deep_copy(whole))
         assert structure(shape, kept) == structure(shape, whole)
         assert len(str(kept)) < len(str(whole))
+
+
+def test_of_a_job_its_pods_template_was_kept() -> None:
+    """What it was made from is told by an annotation; what is read beside is how it ended."""
+    job = obj(JOBS, "j", "1", spec={"template": {"spec": {"containers": ["large"]}}})
+    job["status"] = {"conditions": [{"type": "Complete", "status": "True"}], "uncountedTerminatedPods": {}}
+    kept = KEPT[JOBS](deep_copy(job))
+    assert kept == {key: job[key] for key in ("apiVersion", "kind", "metadata")} | {
+        "status": {"conditions": [{"type": "Complete", "status": "True"}]}
+    }
 
 
 @virtual_time
