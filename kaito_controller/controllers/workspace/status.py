@@ -41,7 +41,7 @@ def project(snapshot: Snapshot, plan: ServingPlan | TuningPlan | Blocked, outcom
     stale = [ConditionType.JOB_STARTED if serves else ConditionType.INFERENCE_READY]
     if isinstance(plan, Plan) and not plan.provisions:
         stale.append(ConditionType.NODE_CLAIM_READY)
-    if isinstance(plan, Blocked) and _is_settled(snapshot):
+    if isinstance(plan, Blocked) and has_ended_well(snapshot):
         return status
     if snapshot.workspace is not None and not specs(snapshot.workspace):
         stale.append(ConditionType.ADAPTERS_READY)
@@ -110,6 +110,8 @@ def _serving(
     served = _refused(outcome, "inference") or _refused(outcome, "service") or readiness.inference(plan, snapshot)
     verdicts = {ConditionType.INFERENCE_READY: served, ConditionType.WORKSPACE_SUCCEEDED: _root(resource, served)}
     loaded = adapter_status.verdict(adapter_status.adapters(plan, snapshot))
+    if loaded is not None:
+        loaded = _refused(outcome, "adapters") or loaded
     return verdicts if loaded is None else {**verdicts, ConditionType.ADAPTERS_READY: loaded}
 
 
@@ -122,7 +124,7 @@ def _tuning(plan: TuningPlan, outcome: Outcome, resource: Verdict) -> dict[Condi
     return {ConditionType.JOB_STARTED: started, ConditionType.WORKSPACE_SUCCEEDED: root}
 
 
-def _is_settled(snapshot: Snapshot) -> bool:
+def has_ended_well(snapshot: Snapshot) -> bool:
     """Whether the tuning that is asked for has ended well: what happens to its ConfigMap or model does not undo it."""
     found = conditions.find(existing_conditions(snapshot.raw), ConditionType.WORKSPACE_SUCCEEDED)
     status = snapshot.raw.get("status") or {}

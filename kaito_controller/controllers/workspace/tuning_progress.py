@@ -46,12 +46,15 @@ def progress(snapshot: Snapshot, run: Run, *, now: datetime) -> Object:
         before = {}
     figures = _figures(_report(snapshot, run), now)
     after = {"run": run.identity, **_lasting(before), **figures}
-    if run.state in {State.SUCCEEDED, State.FAILED}:
+    has_ended = run.state in {State.SUCCEEDED, State.FAILED}
+    if has_ended:
         after.pop("estimatedCompletionTime", None)
         after["phase"] = run.state.value
     if run.state is State.SUCCEEDED and run.image:
         after.setdefault("output", run.image)
-    if _same(before, after) or (_is_fresh(before, now) and before.get("phase") == after.get("phase")):
+    # What was said at the end is not said again, so it does not wait.
+    waits = not has_ended and _is_fresh(before, now) and before.get("phase") == after.get("phase")
+    if waits or _same(before, after):
         return before
     return {**after, "lastUpdateTime": format_timestamp(now)}
 

@@ -12,6 +12,11 @@ from attrs import evolve
 from kaito_controller.api import labels as keys
 from kaito_controller.api.reasons import Reason
 from kaito_controller.controllers.workspace import events, status
+from kaito_controller.controllers.workspace.controller import (
+    CONFIG_CHECK_S,
+    MISSING_CONFIG_RETRY_S,
+    look_at_config_again,
+)
 from kaito_controller.controllers.workspace.planning import plan_workspace
 from kaito_controller.controllers.workspace.tuning import TuningPlan
 from kaito_controller.controllers.workspace.verdict import Blocked, Outcome, StepResult
@@ -319,6 +324,19 @@ def test_succeeded_keeps_the_last_report(project, job):
     assert (tuning["step"], tuning["loss"], tuning["output"]) == (9, 0.5, "r/a:1@sha256:ab")
 
 
+def test_the_digest_that_came_right_after_the_last_report_was_lost(project, job):
+    """The Job had ended within ten seconds of the last write, and nobody wakes a Workspace for it again."""
+    raw = tuning_workspace()
+    made = job(raw, "Complete")
+    words = json.dumps({"state": "Succeeded", "step": 9, "totalSteps": 9, "output": "r/a:1@sha256:ab"})
+    last = pod("demo-a", owner=made, status={"phase": "Succeeded"}, containers=[terminated("tune", 0, words=words)])
+    before = project(raw, **THERE, job=made)
+    assert before["tuning"]["phase"] == "Succeeded"
+    found = project({**raw, "status": before}, **THERE, job=made, pods=(last,))
+    assert found["tuning"]["output"] == "r/a:1@sha256:ab"
+    assert project({**raw, "status": found}, **THERE, job=made, pods=(last,)) == found
+
+
 @pytest.fixture
 def succeeded(project, job, plan):
     """Return a Workspace whose run succeeded, as it is stored."""
@@ -364,6 +382,15 @@ def test_a_finished_run_is_not_undone_by_its_config_map(project, job):
     there = config_map("training_config: {}")
     stored = {**raw, "status": project(raw, **THERE, job=job(raw, "Complete", config=there), config=there)}
     assert stored["status"] == project(stored, **THERE)
+
+
+def test_the_config_map_of_a_finished_run_was_asked_for_every_second(project, plan, snapshot, job):
+    """Its user has tidied up, and it is asked for as rarely as one that is there."""
+    raw = tuning_workspace(tuning={"config": "mine"})
+    there = config_map("training_config: {}")
+    stored = {**raw, "status": project(raw, **THERE, job=job(raw, "Complete", config=there), config=there)}
+    assert look_at_config_again(snapshot(stored), plan(stored, **THERE)).requeue_after_s == CONFIG_CHECK_S
+    assert look_at_config_again(snapshot(raw), plan(raw, **THERE)).requeue_after_s == MISSING_CONFIG_RETRY_S
 
 
 def test_a_stranger_of_the_same_name_is_told(project):
