@@ -20,12 +20,14 @@ from kaito_controller.kube.core import CONFIG_MAPS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.workloads.children import child_metadata
 from kaito_controller.workloads.runtimes import vllm
+from kaito_controller.workloads.secrets import secret_volumes
 from kaito_controller.workloads.weights import Weights
 
 SUFFIX: Final = "-adapters"
 HUB: Final = "hf://"
 CACHE_VOLUME: Final = "adapters"
 WANTED_VOLUME: Final = "wanted-adapters"
+_SECRET_VOLUME: Final = "adapter-secret"  # noqa: S105 (the beginning of volumes' names)
 # The ranks that vLLM 0.32 has room for (vllm.config.lora, MaxLoRARanks).
 RANKS: Final = (16, 32, 64, 128, 256, 320, 512)
 # Adapters that may act in one step of the engine, each a slot on the GPU; further ones take turns.
@@ -59,9 +61,7 @@ class AdapterRoom:
         made: list[dict[str, Any]] = [{"name": CACHE_VOLUME, "emptyDir": {}}]
         for name, source in sorted(self.volumes.items()):
             made.append({"name": volume_name(name), **source})
-        for index, secret in enumerate(self.secrets):
-            made.append({"name": _secret_volume(index), "secret": {"secretName": secret, "optional": True}})
-        return made
+        return [*made, *secret_volumes(_SECRET_VOLUME, self.secrets)[0]]
 
 
 def specs(workspace: Workspace) -> tuple[AdapterSpec, ...]:
@@ -165,12 +165,4 @@ def mounts(room: AdapterRoom) -> list[dict[str, Any]]:
     for name in sorted(room.volumes):
         path = f"{contract.ADAPTER_VOLUMES_DIRECTORY}/{name}"
         made.append({"name": volume_name(name), "mountPath": path, "readOnly": True})
-    for index, secret in enumerate(room.secrets):
-        path = f"{contract.SECRETS_DIRECTORY}/{secret}"
-        made.append({"name": _secret_volume(index), "mountPath": path, "readOnly": True})
-    return made
-
-
-def _secret_volume(index: int) -> str:
-    """A Secret's name may be longer than a volume's."""
-    return f"adapter-secret-{index}"
+    return [*made, *secret_volumes(_SECRET_VOLUME, room.secrets)[1]]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from inference_server import contract
+from kaito_controller.api import labels as keys
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.app.reports import PodReports
 from kaito_controller.kube.core import CONFIG_MAPS, PODS
@@ -163,6 +164,31 @@ async def test_a_rank_above_the_highest_is_a_rollout_that_the_status_tells(apise
         # It learns the rank from the status, and the states from the agent: nothing is written.
         assert await restarted.settled() == 0, before
         await down(hands, "tall", claim)
+
+
+async def test_a_strangers_config_map_of_the_name_was_deleted(apiserver, hands, agent, namespace):
+    """Labelled as ours are. Adapters in whose way it is are said to be, and the model is served without waiting."""
+    name = "taken-adapters"
+    async with operator(apiserver.kubeconfig) as running:
+        head = {"name": name, "namespace": namespace, "labels": {keys.WORKSPACE_NAME: "taken"}}
+        theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": head, "data": {"their": "own"}}
+        await hands.client.create(CONFIG_MAPS, theirs)
+        claim, _ = await serving(hands, "taken")
+        await running.settled()
+        assert (await hands.client.get(CONFIG_MAPS, name, namespace))["data"] == {"their": "own"}
+
+        await hands.change_workspace("taken", {"inference": {"adapters": [adapter("hat")]}})
+        shown = await hands.shows("taken", "AdaptersReady", "False", "WorkloadConflict")
+        assert f"ConfigMap {namespace}/{name} exists already" in message_of(shown, "AdaptersReady")
+
+        async def switched_on() -> bool:
+            found = await hands.stateful_set("taken")
+            return "--enable-lora" in found["spec"]["template"]["spec"]["containers"][0]["args"]
+
+        await until("the engine is started with adapters switched on", switched_on)
+        assert (await hands.client.get(CONFIG_MAPS, name, namespace))["data"] == {"their": "own"}
+        await down(hands, "taken", claim)
+        await hands.remove(CONFIG_MAPS, name, namespace)
 
 
 async def test_the_api_server_understands_how_a_pod_is_asked(apiserver, hands, namespace):

@@ -10,9 +10,8 @@ from attrs import evolve
 from inference_server import contract
 from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import AdapterSpec, AdapterStatus
-from kaito_controller.controllers.workspace import adapter_room
+from kaito_controller.controllers.workspace import adapter_room, readiness
 from kaito_controller.controllers.workspace.agent_report import entries_of
-from kaito_controller.controllers.workspace.readiness import has_rolled_out
 from kaito_controller.controllers.workspace.serving import ServingPlan
 from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Notice, Verdict
@@ -98,17 +97,26 @@ def _status(
     # The rank outlives the pod that told of it: the next one is made with room for it.
     known = evolve(base, rank=last.rank, digest=last.digest) if last is not None else base
     if plan.room is None:
-        return evolve(known, state=contract.STATE_FAILED, reason=NO_ROOM, message=plan.room_note)
-    if snapshot.stateful_set is None or not has_rolled_out(plan, snapshot.stateful_set):
+        return evolve(known, state=contract.STATE_FAILED, reason=NO_ROOM, message=plan.room_note[:CONDITION_LIMIT])
+    if snapshot.stateful_set is None or not readiness.has_rolled_out(plan, snapshot.stateful_set):
         return evolve(known, reason=RESTART, message=_restart(plan, snapshot.stateful_set))
     if reported is None or (reported.source and reported.source != source):
-        if leader(plan) not in snapshot.reports and same and before is not None and before.reason != RESTART:
-            # An operator that has just started has not heard of the agent yet: what it said last stands.
+        if leader(plan) not in snapshot.reports and same and before is not None and _stands(plan, snapshot, before):
             return before
         message = f"the agent in pod {leader(plan)} has not told of it yet"
         return evolve(known, reason=NO_REPORT, message=message)
     told = evolve(reported, source=source)
     return _of_rank(plan, told) if told.reason == contract.REASON_RANK_TOO_HIGH else told
+
+
+def _stands(plan: ServingPlan, snapshot: Snapshot, before: AdapterStatus) -> bool:
+    """Whether what was said last counts until the agent is heard: an operator that has just started flickers not.
+
+    An engine that does not serve has loaded nothing, whatever its pod before it had.
+    """
+    if before.state == contract.STATE_LOADED:
+        return readiness.inference(plan, snapshot).holds
+    return before.reason != RESTART
 
 
 def _of_rank(plan: ServingPlan, told: AdapterStatus) -> AdapterStatus:
@@ -124,7 +132,7 @@ def _of_rank(plan: ServingPlan, told: AdapterStatus) -> AdapterStatus:
     else:
         message = f"its rank is {told.rank}; the engine restarts with room for it"
         return evolve(told, state=contract.STATE_PENDING, reason=RESTART, message=message)
-    return evolve(told, message=f"its rank is {told.rank}: {remedy}")
+    return evolve(told, message=f"its rank is {told.rank}: {remedy}"[:CONDITION_LIMIT])
 
 
 def _restart(plan: ServingPlan, live: Object | None) -> str:

@@ -159,7 +159,7 @@ class WorkspaceController:
         return outcome.result()
 
     async def _run(self, plan: ServingPlan | TuningPlan | Blocked, snapshot: Snapshot) -> Outcome:
-        results: dict[str, StepResult] = {"config": _look_at_config_again(snapshot, plan)}
+        results: dict[str, StepResult] = {"config": look_at_config_again(snapshot, plan)}
         if isinstance(plan, ServingPlan):
             results |= await _carried_out(self._serving, plan, snapshot)
         if isinstance(plan, TuningPlan):
@@ -207,14 +207,14 @@ class WorkspaceController:
 
 
 async def _carried_out(steps: Sequence[Step[_P]], plan: _P, snapshot: Snapshot) -> dict[str, StepResult]:
-    """Run the steps in order; the first that fails ends the run, and the user reads why before anybody retries."""
+    """Run the steps in order; one that others need ends the run when it fails, and why is read before a retry."""
     results: dict[str, StepResult] = {}
     for step in steps:
         try:
             results[step.name] = await step.run(plan, snapshot)
         except ApiError as error:
             results[step.name] = StepResult(error=error)
-        if results[step.name].error is not None:
+        if results[step.name].error is not None and not results[step.name].goes_on:
             break
     return results
 
@@ -223,10 +223,13 @@ def _config_name(snapshot: Snapshot) -> str:
     return snapshot.workspace.config if snapshot.workspace is not None else ""
 
 
-def _look_at_config_again(snapshot: Snapshot, plan: Plan | Blocked) -> StepResult:
+def look_at_config_again(snapshot: Snapshot, plan: Plan | Blocked) -> StepResult:
     """A ConfigMap is read, not watched: soon when somebody has to make or correct it, else now and then."""
     if not _config_name(snapshot):
         return StepResult()
+    if status.has_ended_well(snapshot):
+        # Nothing waits for it: its user has tidied up.
+        return StepResult(requeue_after_s=CONFIG_CHECK_S, why="the ConfigMap of a tuning that has ended may change")
     where = f"the ConfigMap {_config_name(snapshot)}"
     if snapshot.config is None:
         return StepResult(requeue_after_s=MISSING_CONFIG_RETRY_S, why=f"{where} is missing")

@@ -30,7 +30,7 @@ _MEANINGS: Final[Mapping[int, str]] = {
 
 def of_job(snapshot: Snapshot, job: Object) -> tuple[Object, ...]:
     """The pods of a Job, the oldest first."""
-    mine = (pod for pod in snapshot.pods if (metadata.controller_of(pod) or {}).get("uid") == metadata.uid(job))
+    mine = snapshot.pods_of(job)
     return tuple(sorted(mine, key=lambda pod: (metadata.creation_timestamp(pod), metadata.name(pod))))
 
 

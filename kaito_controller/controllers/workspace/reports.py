@@ -85,7 +85,7 @@ def following(plan: ServingPlan | TuningPlan | Blocked, snapshot: Snapshot) -> t
     leader = adapter_status.leader(plan)
     targets = tuple(
         _target(pod, contract.AGENT_PORT)
-        for pod in snapshot.pods
+        for pod in snapshot.pods_of(snapshot.stateful_set)
         if _has_agent(pod) and (not brought or (wants_adapters and metadata.name(pod) == leader))
     )
     loaded = not wants_adapters or adapter_status.is_settled(adapter_status.adapters(plan, snapshot))

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.controllers.workspace.model import ModelLookup
+from kaito_controller.kube import metadata
 from kaito_controller.kube.metadata import Object
 
 
@@ -38,3 +39,10 @@ class Snapshot:
     reports: Mapping[str, Object] = field(factory=dict)
     model: ModelLookup | None = None
     wanted_adapters: Object | None = None
+
+    def pods_of(self, workload: Object | None) -> tuple[Object, ...]:
+        """The pods that a workload controls: anybody may give a pod of theirs the labels and the name of one."""
+        if workload is None:
+            return ()
+        uid = metadata.uid(workload)
+        return tuple(pod for pod in self.pods if (metadata.controller_of(pod) or {}).get("uid") == uid)

@@ -1,4 +1,7 @@
-"""The way down: Services and workload, pods, NodeClaims, then the finalizer. Each stage waits for the one before."""
+"""The way down: Services and workload, pods, their list of adapters, NodeClaims, then the finalizer.
+
+Each stage waits for the one before.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from kaito_controller.controllers.workspace.snapshot import Snapshot
 from kaito_controller.controllers.workspace.verdict import Notice, StepResult
 from kaito_controller.controllers.workspace.writer import Writer
 from kaito_controller.kube import metadata
-from kaito_controller.kube.core import JOBS, SERVICES, STATEFUL_SETS
+from kaito_controller.kube.core import CONFIG_MAPS, JOBS, SERVICES, STATEFUL_SETS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.kube.ownership import is_controlled_by
 from kaito_controller.kube.timestamps import parse_timestamp
@@ -48,6 +51,7 @@ class Termination:
                 return StepResult(requeue_after_s=RECHECK_S, why=f"the {kind.kind} is going")
         if self._running(_own_pods(snapshot)):
             return StepResult(requeue_after_s=RECHECK_S, why="pods are going")
+        await self._remove_list(snapshot)
         present = await self._node_claims(snapshot.raw)
         notices = []
         for claim in present:
@@ -65,6 +69,12 @@ class Termination:
         for service in snapshot.services.values():
             if is_controlled_by(service, snapshot.raw) and not metadata.is_deleting(service):
                 await self._writer.delete(SERVICES, service)
+
+    async def _remove_list(self, snapshot: Snapshot) -> None:
+        """The list of adapters, which an agent may read until its pod has ended; see `_remove_services`."""
+        live = snapshot.wanted_adapters
+        if live is not None and is_controlled_by(live, snapshot.raw) and not metadata.is_deleting(live):
+            await self._writer.delete(CONFIG_MAPS, live)
 
     def _running(self, pods: Sequence[Object]) -> bool:
         now = self._clock.now()

@@ -47,12 +47,13 @@ class StepResult:
     """What one step came to.
 
     ``refusal`` takes the place of the step's own condition, because the API server would not let the step do its work;
-    ``error`` is what the worker retries with backoff.
+    ``error`` is what the worker retries with backoff; with ``goes_on`` the steps that follow are run all the same.
     """
 
     notices: tuple[Notice, ...] = ()
     refusal: Blocked | None = None
     error: Exception | None = None
+    goes_on: bool = False
     requeue_after_s: float | None = None
     why: str = ""
 

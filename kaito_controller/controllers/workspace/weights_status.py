@@ -39,14 +39,15 @@ def weights(plan: ServingPlan, snapshot: Snapshot) -> WeightsStatus | None:
     """The standing of the pod that is farthest behind; what was known before while nobody has told anew."""
     if not fetches(plan):
         return None
-    names = {metadata.name(pod) for pod in snapshot.pods}
+    mine = snapshot.pods_of(snapshot.stateful_set)
+    names = {metadata.name(pod) for pod in mine}
     found = [
         evolve(standing, pod=name)
         for name, report in sorted(snapshot.reports.items())
         if name in names and (standing := standing_of(report)) is not None
     ]
     standing = min(found, key=_place, default=plan.workspace.status.weights)
-    if standing is not None and snapshot.pods and all(_is_ready(pod) for pod in snapshot.pods):
+    if standing is not None and mine and all(_is_ready(pod) for pod in mine):
         # They serve: whoever was on the way when last asked has arrived.
         return evolve(standing, state=contract.WEIGHTS_READY, bytes_per_second=None, message="")
     return standing
@@ -78,7 +79,7 @@ def is_settled(plan: ServingPlan, snapshot: Snapshot) -> bool:
         for name, report in snapshot.reports.items()
         if (standing := standing_of(report)) is not None and standing.state == contract.WEIGHTS_READY
     }
-    return all(metadata.name(pod) in ready or _is_ready(pod) for pod in snapshot.pods)
+    return all(metadata.name(pod) in ready or _is_ready(pod) for pod in snapshot.pods_of(snapshot.stateful_set))
 
 
 def verdict(standing: WeightsStatus | None) -> Verdict | None:

@@ -15,6 +15,7 @@ from kaito_controller.controllers.workspace.writer import Conflict, Writer, refu
 from kaito_controller.kube import metadata
 from kaito_controller.kube.core import CONFIG_MAPS, PODS
 from kaito_controller.kube.metadata import Object
+from kaito_controller.kube.ownership import is_controlled_by
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.errors import ApiError, is_conflict, is_not_found
 from kaito_controller.workloads.adapters import wanted_digest, wanted_text
@@ -23,7 +24,10 @@ LIST_ANNOTATION: Final = "workspace.kaito.io/adapters"
 
 
 class AdaptersStep:
-    """Keeps the list as the spec has it, and makes kubelets bring it into pods."""
+    """Keeps the list as the spec has it, and makes kubelets bring it into pods.
+
+    What goes wrong with it keeps no model from being served.
+    """
 
     name = "adapters"
 
@@ -36,15 +40,16 @@ class AdaptersStep:
         wanted = plan.wanted_adapters
         try:
             if wanted is None:
-                if snapshot.wanted_adapters is not None:
-                    await self._writer.delete(CONFIG_MAPS, snapshot.wanted_adapters)
+                live = snapshot.wanted_adapters
+                if live is not None and is_controlled_by(live, snapshot.raw):
+                    await self._writer.delete(CONFIG_MAPS, live)
                 return StepResult()
             await self._writer.ensure(CONFIG_MAPS, wanted, snapshot.wanted_adapters)
             digest = wanted_digest(wanted_text(plan.workspace))
-            for pod in snapshot.pods:
+            for pod in snapshot.pods_of(snapshot.stateful_set):
                 await self._touch(pod, digest)
         except (Conflict, ApiError) as error:
-            return StepResult(refusal=refusal_of(error), error=error)
+            return StepResult(refusal=refusal_of(error), error=error, goes_on=True)
         return StepResult()
 
     async def _touch(self, pod: Object, digest: str) -> None:

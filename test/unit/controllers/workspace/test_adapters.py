@@ -18,6 +18,7 @@ from kaito_controller.controllers.workspace import events
 from kaito_controller.controllers.workspace.agent_report import entries_of
 from kaito_controller.controllers.workspace.reports import MOVING_S, SETTLED_S, following
 from kaito_controller.controllers.workspace.serving import ServingPlan
+from kaito_controller.controllers.workspace.verdict import Blocked, Outcome, StepResult
 
 RAW: dict[str, Any] = {
     "apiVersion": "kaito.sh/v1beta1",
@@ -26,8 +27,9 @@ RAW: dict[str, Any] = {
     "resource": {"instanceType": "Standard_NC24ads_A100_v4", "labelSelector": {"matchLabels": {"apps": "phi"}}},
     "inference": {"preset": {"name": "phi-4-mini-instruct"}},
 }
+OWNER = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "phi", "uid": "s1", "controller": True}
 POD = {
-    "metadata": {"name": "phi-0", "namespace": "default", "uid": "p1"},
+    "metadata": {"name": "phi-0", "namespace": "default", "uid": "p1", "ownerReferences": [OWNER]},
     "status": {
         "phase": "Running",
         "conditions": [{"type": "Ready", "status": "True"}],
@@ -58,7 +60,7 @@ def config(**vllm: Any) -> dict[str, Any]:
 def live(plan: ServingPlan, *, rolled_out: bool = True) -> dict[str, Any]:
     """The StatefulSet as applied, with every pod made from it."""
     made = copy.deepcopy(plan.stateful_set)
-    made["metadata"]["generation"] = 2
+    made["metadata"] |= {"generation": 2, "uid": "s1"}
     count = plan.node_count if rolled_out else 0
     made["status"] = {"observedGeneration": 2, "updatedReplicas": count, "readyReplicas": count}
     return made
@@ -108,6 +110,9 @@ def test_the_first_adapter_brings_lora_an_agent_and_the_list(plan):
     assert "/mnt/secrets/s" not in mounts, "the engine gets no credentials"
     assert agent["command"] == ["python3", "-m", "inference_server.agent"]
     assert "/mnt/secrets/s" in {mount["mountPath"] for mount in agent["volumeMounts"]}
+    (secret,) = [one["secret"] for one in template(made)["spec"]["volumes"] if "secret" in one]
+    shown = [one["key"] for one in secret["items"]]
+    assert (secret["secretName"], shown) == ("s", [".dockerconfigjson", "ca.crt"]), "nothing else of any Secret"
     assert agent["securityContext"] == engine["securityContext"]
     assert wanted(made) == [{"name": "a", "image": "reg.example/a:1", "pullSecrets": ["s"], "strength": "0.5"}]
     assert "LoRA adapters" in str(made.figures)
@@ -248,6 +253,27 @@ def test_an_operator_that_has_just_started_keeps_what_was_told(plan, project):
     assert (fresh[0]["state"], fresh[0]["reason"]) == ("Pending", "NoReport")
 
 
+def test_adapters_of_a_pod_that_went_away_were_said_to_be_loaded(plan, project):
+    """The next one has not started yet, so nobody has told otherwise."""
+    made = plan(workspace(adapter()))
+    gone = live(made)
+    gone["status"]["readyReplicas"] = 0
+    status = project(workspace(adapter(), status={"adapters": [told()]}), stateful_set=gone)
+    assert (status["adapters"][0]["state"], status["adapters"][0]["reason"]) == ("Pending", "NoReport")
+    assert condition(status, "AdaptersReady")["status"] == "False"
+
+
+def test_a_list_that_cannot_be_written_is_told(project, plan):
+    """Serving goes on, and the condition says whose ConfigMap is in the way."""
+    refusal = Blocked(reason=Reason.WORKLOAD_CONFLICT, message="ConfigMap default/phi-adapters exists already")
+    outcome = Outcome(steps={"adapters": StepResult(refusal=refusal, error=Exception("x"), goes_on=True)})
+    made = plan(workspace(adapter()))
+    status = project(workspace(adapter()), stateful_set=live(made), reports=report(told()), outcome=outcome)
+    ready = condition(status, "AdaptersReady")
+    assert (ready["status"], ready["reason"]) == ("False", "WorkloadConflict")
+    assert condition(status, "InferenceReady")["status"] == "True"
+
+
 def test_a_report_of_the_earlier_source_does_not_count(plan, project):
     made = plan(workspace(adapter(image="reg.example/a:2")))
     status = project(workspace(adapter(image="reg.example/a:2")), stateful_set=live(made), reports=report(told()))
@@ -339,3 +365,10 @@ def test_whom_the_operator_asks_and_how_often(plan, snapshot):
     settled = snapshot(workspace(adapter()), pods=(POD,), stateful_set=live(made), reports=report(told()))
     assert following(made, settled)[1] == SETTLED_S
     assert following(plan(workspace()), snapshot(workspace(), pods=(POD,)))[0] == ()
+
+
+def test_a_strangers_pod_of_the_name_was_asked(plan, snapshot):
+    """Whoever may make pods could answer for the agent, in the moment in which the engine's own pod is away."""
+    made = plan(workspace(adapter()))
+    theirs = {**POD, "metadata": {"name": "phi-0", "namespace": "default", "uid": "p2"}}
+    assert following(made, snapshot(workspace(adapter()), pods=(theirs,), stateful_set=live(made)))[0] == ()

@@ -36,7 +36,8 @@ def pod(*owners):
 
 async def take_down(clock, **found):
     """Go one step down with the Workspace; return the requests that were made, and why it waits."""
-    deletions = [{}] if found.get("services") else []
+    listed = found.get("wanted_adapters", {}).get("metadata", {}).get("ownerReferences")
+    deletions = [{}] if found.get("services") or listed else []
     transport = ScriptedTransport(clock, answers=[*deletions, {"metadata": {}, "items": []}, LEAVING])
     client = Client(transport)
     termination = Termination(Writer(client, Cache(client, clock)), client, clock)
@@ -76,6 +77,18 @@ async def test_services_do_not_wait_for_the_garbage_collector(clock: VirtualCloc
     own = {"metadata": {**head, "ownerReferences": [owner_reference(WORKSPACES, LEAVING)]}}
     theirs = {"metadata": {**head, "name": f"{NAME}-headless", "uid": "their-service"}}
     assert (["DELETE", "GET", "PATCH"], "") == await take_down(clock, services={"one": own, "other": theirs})
+
+
+@virtual_time
+async def test_the_list_of_adapters_goes_after_the_pods_that_read_it(clock: VirtualClock) -> None:
+    """At once then, as the Services: a Workspace of the same name would find it in its way. A stranger's is left."""
+    own = {"metadata": {"name": f"{NAME}-adapters", "namespace": NAMESPACE, "uid": "list"}}
+    own["metadata"]["ownerReferences"] = [owner_reference(WORKSPACES, LEAVING)]
+    left = (pod(owner_reference(STATEFUL_SETS, workload("own"))),)
+    assert ([], "pods are going") == await take_down(clock, wanted_adapters=own, pods=left)
+    assert (["DELETE", "GET", "PATCH"], "") == await take_down(clock, wanted_adapters=own)
+    theirs = {"metadata": {**own["metadata"], "ownerReferences": []}}
+    assert (["GET", "PATCH"], "") == await take_down(clock, wanted_adapters=theirs)
 
 
 @virtual_time

@@ -24,6 +24,7 @@ FETCHING = {
     "bytesTotal": 28_100_000_000,
     "bytesPerSecond": 220_000_000,
 }
+LIVE = {"metadata": {"name": "w", "namespace": "default", "uid": "s1"}}
 READY = {"state": "Ready", "source": "hf://microsoft/phi-4", "revision": "0123", "folder": "/w"}
 
 
@@ -44,7 +45,9 @@ def pod(index: int, *, ready: bool = False, agent: bool = True) -> dict[str, Any
     status: dict[str, Any] = {"phase": "Pending", "initContainerStatuses": [{"name": "agent", "state": state}]}
     if ready:
         status |= {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-    return {"metadata": {"name": f"w-{index}", "namespace": "default", "uid": f"p{index}"}, "status": status}
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "w", "uid": "s1", "controller": True}
+    head = {"name": f"w-{index}", "namespace": "default", "uid": f"p{index}", "ownerReferences": [owner]}
+    return {"metadata": head, "status": status}
 
 
 def reports(**by_pod: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def reports(**by_pod: dict[str, Any]) -> dict[str, Any]:
 def test_the_condition_says_how_far_the_slowest_pod_is(plan, snapshot):
     """Bytes, speed and the time that is left; the pod that has all of it is not what is waited for."""
     made = plan(workspace())
-    seen = snapshot(workspace(), pods=(pod(0), pod(1)), reports=reports(w_0=READY, w_1=FETCHING))
+    seen = snapshot(workspace(), stateful_set=LIVE, pods=(pod(0), pod(1)), reports=reports(w_0=READY, w_1=FETCHING))
     verdict = readiness.inference(made, seen)
 
     assert verdict.reason is Reason.WEIGHTS_FETCHING
@@ -76,7 +79,7 @@ def test_weights_that_cannot_be_had_are_told_in_the_agents_words(plan, snapshot)
     ]
     failed = {"state": "Failed", "message": "microsoft/phi-4: the hub does not let it be read; name a Secret"}
     verdict = readiness.inference(
-        plan(workspace()), snapshot(workspace(), pods=(crashing,), reports=reports(w_0=failed))
+        plan(workspace()), snapshot(workspace(), stateful_set=LIVE, pods=(crashing,), reports=reports(w_0=failed))
     )
 
     assert (verdict.reason, verdict.holds) == (Reason.WEIGHTS_FAILED, False)
@@ -86,7 +89,7 @@ def test_weights_that_cannot_be_had_are_told_in_the_agents_words(plan, snapshot)
 def test_what_was_known_stands_until_somebody_tells_anew(plan, snapshot):
     """A restarted operator has heard of nobody yet."""
     raw = {**workspace(), "status": {"weights": {"state": "Ready", "revision": "0123"}}}
-    standing = weights_status.weights(plan(raw), snapshot(raw, pods=(pod(0),)))
+    standing = weights_status.weights(plan(raw), snapshot(raw, stateful_set=LIVE, pods=(pod(0),)))
 
     assert standing is not None
     assert (standing.state, standing.revision) == ("Ready", "0123")
@@ -95,7 +98,7 @@ def test_what_was_known_stands_until_somebody_tells_anew(plan, snapshot):
 def test_pods_that_serve_have_their_weights(plan, snapshot):
     """The last report may be from just before the end, and nobody is asked after it."""
     pods = (pod(0, ready=True), pod(1, ready=True))
-    seen = snapshot(workspace(), pods=pods, reports=reports(w_0=READY, w_1=FETCHING))
+    seen = snapshot(workspace(), stateful_set=LIVE, pods=pods, reports=reports(w_0=READY, w_1=FETCHING))
     standing = weights_status.weights(plan(workspace()), seen)
 
     assert standing is not None
@@ -114,7 +117,7 @@ def test_pods_that_serve_have_their_weights(plan, snapshot):
 )
 def test_a_report_that_has_no_form_is_as_good_as_none(plan, snapshot, told):
     """Anything in the pod may answer for the agent."""
-    seen = snapshot(workspace(), pods=(pod(0),), reports={"w-0": {"weights": told}})
+    seen = snapshot(workspace(), stateful_set=LIVE, pods=(pod(0),), reports={"w-0": {"weights": told}})
 
     assert weights_status.weights(plan(workspace()), seen) is None
     assert readiness.inference(plan(workspace()), seen).reason is Reason.INFERENCE_PENDING
@@ -123,7 +126,9 @@ def test_a_report_that_has_no_form_is_as_good_as_none(plan, snapshot, told):
 def test_numbers_and_words_of_a_report_are_bounded(plan, snapshot):
     """What is no count is left out; what is too long is cut; control characters are spaces."""
     told = {**FETCHING, "bytesDone": -5, "bytesTotal": 2**70, "bytesPerSecond": True, "message": "a\nb" + "x" * 9999}
-    seen = snapshot(workspace(), pods=(pod(0),), reports=reports(w_0={**told, "revision": "no such\x00thing"}))
+    seen = snapshot(
+        workspace(), stateful_set=LIVE, pods=(pod(0),), reports=reports(w_0={**told, "revision": "no such\x00thing"})
+    )
     standing = weights_status.weights(plan(workspace()), seen)
 
     assert standing is not None
@@ -140,20 +145,20 @@ def test_numbers_and_words_of_a_report_are_bounded(plan, snapshot):
 def test_agents_are_asked_from_the_moment_they_run_until_all_have_their_weights(plan, snapshot):
     """A pod is Pending while the engine's image comes; its agent answers all the same."""
     made = plan(workspace())
-    started = snapshot(workspace(), pods=(pod(0), pod(1, agent=False)))
+    started = snapshot(workspace(), stateful_set=LIVE, pods=(pod(0), pod(1, agent=False)))
     targets, period = following(made, started)
     assert ([one.name for one in targets], period) == (["w-0"], MOVING_S)
 
-    arrived = snapshot(workspace(), pods=(pod(0), pod(1)), reports=reports(w_0=READY, w_1=READY))
+    arrived = snapshot(workspace(), stateful_set=LIVE, pods=(pod(0), pod(1)), reports=reports(w_0=READY, w_1=READY))
     assert following(made, arrived) == ((), SETTLED_S)
-    serving = snapshot(workspace(), pods=(pod(0, ready=True), pod(1, ready=True)))
+    serving = snapshot(workspace(), stateful_set=LIVE, pods=(pod(0, ready=True), pod(1, ready=True)))
     assert following(made, serving) == ((), SETTLED_S)
 
 
 def test_nobody_is_asked_about_weights_that_nobody_fetches(plan, snapshot):
     """A claim's model is just there."""
     raw = workspace(weights="pvc://models")
-    seen = snapshot(raw, pods=(pod(0),))
+    seen = snapshot(raw, stateful_set=LIVE, pods=(pod(0),))
 
     assert weights_status.weights(plan(raw), seen) is None
     assert following(plan(raw), seen) == ((), SETTLED_S)
