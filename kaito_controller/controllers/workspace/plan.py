@@ -70,7 +70,9 @@ class Ground:
             return given
         own = {one.name: one.default for one in self.runtime.parameters if one.default is not None}
         if self.runtime.engine is usual.engine:
-            return own
+            # For other GPUs: what both call the same by default, such as the agent's image, is the same.
+            alike = {(one.name, one.default) for one in usual.parameters} & own.items()
+            return own | {name: given[name] for name, _ in alike if name in given}
         # The other program of the same image and the same folders.
         return own | {one.name: given[one.name] for one in self.runtime.parameters if one.name in given}
 

@@ -49,6 +49,23 @@ def test_the_annotation_has_transformers_serve_from_the_same_image(plan):
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
 
 
+def test_the_agents_image_was_the_default_one_on_other_gpus(catalog, snapshot):
+    """Which engine and which training such GPUs need is another matter; the agent is the same."""
+    given = {
+        "image": "registry/inference:1",
+        "agent_image": "registry/controller:1",
+        "tuning_image": "registry/tuning:1",
+    }
+    settings = controllers.settings(Options(runtime_parameters=given), catalog, None)
+    made = plan_workspace(snapshot(workspace(instance_type="Standard_NC6s_v3")), catalog, settings)
+    assert made.runtime.name == "vllm-cuda-v100"
+    assert made.runtime_parameters == {
+        "image": "kaito-inference-v100:0.1.0",
+        "agent_image": "registry/controller:1",
+        "tuning_image": "kaito-tuning-v100:0.1.0",
+    }
+
+
 def test_one_of_several_gpus_is_held_and_told(plan):
     """The other GPUs stay free, and the plan says so."""
     made = plan(asking("transformers", instance_type="Standard_NC96ads_A100_v4"))
