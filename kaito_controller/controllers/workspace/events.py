@@ -28,6 +28,7 @@ _QUIET: Final = frozenset(
         Reason.RESOURCE_STATUS_NOT_READY,
         Reason.RESOURCE_NOT_REGISTERED,
         Reason.INFERENCE_PENDING,
+        Reason.WEIGHTS_FETCHING,
         Reason.TUNING_PENDING,
         # Each adapter's own story is told by `adapter_status.news`.
         Reason.ADAPTERS_PENDING,

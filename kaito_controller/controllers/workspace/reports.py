@@ -22,6 +22,8 @@ MOVING_S: Final = 2.0
 """While something moves, a person waits for it."""
 SETTLED_S: Final = 30.0
 """An engine that was restarted, a tag that was moved: rare, and nobody asked for it just now."""
+FETCHING_S: Final = 5.0
+"""A download takes minutes, and each report of it is another, which is written down."""
 TRAINING_S: Final = 5.0
 """A training tells its progress for hours; `tuning_progress` writes it down less often than that."""
 
@@ -89,7 +91,7 @@ def following(plan: ServingPlan | TuningPlan | Blocked, snapshot: Snapshot) -> t
         if _has_agent(pod) and (not brought or (wants_adapters and metadata.name(pod) == leader))
     )
     loaded = not wants_adapters or adapter_status.is_settled(adapter_status.adapters(plan, snapshot))
-    return targets, SETTLED_S if brought and loaded else MOVING_S
+    return targets, FETCHING_S if not brought else SETTLED_S if loaded else MOVING_S
 
 
 def _target(pod: Object, port: int) -> Target:

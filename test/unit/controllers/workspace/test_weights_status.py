@@ -10,9 +10,9 @@ from attrs import evolve
 
 from inference_server import contract
 from kaito_controller.api.reasons import Reason
-from kaito_controller.controllers.workspace import readiness, weights_status
+from kaito_controller.controllers.workspace import events, readiness, weights_status
 from kaito_controller.controllers.workspace.planning import plan_workspace
-from kaito_controller.controllers.workspace.reports import MOVING_S, SETTLED_S, following
+from kaito_controller.controllers.workspace.reports import FETCHING_S, SETTLED_S, following
 from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.workloads.weights_cache import WeightsCache
 
@@ -142,12 +142,22 @@ def test_numbers_and_words_of_a_report_are_bounded(plan, snapshot):
     assert len(standing.message) == weights_status.MESSAGE_LIMIT
 
 
+def test_every_megabyte_of_weights_was_a_warning(project):
+    """The condition says how far they are; an event is for what went wrong or has come to an end."""
+    later = {**FETCHING, "bytesDone": 13_000_000_000}
+    was, now = (
+        project(workspace(), stateful_set=LIVE, pods=(pod(0),), reports=reports(w_0=told)) for told in (FETCHING, later)
+    )
+    assert was["conditions"] != now["conditions"]
+    assert not events.told_by({"status": was}, {"status": now})
+
+
 def test_agents_are_asked_from_the_moment_they_run_until_all_have_their_weights(plan, snapshot):
     """A pod is Pending while the engine's image comes; its agent answers all the same."""
     made = plan(workspace())
     started = snapshot(workspace(), stateful_set=LIVE, pods=(pod(0), pod(1, agent=False)))
     targets, period = following(made, started)
-    assert ([one.name for one in targets], period) == (["w-0"], MOVING_S)
+    assert ([one.name for one in targets], period) == (["w-0"], FETCHING_S)
 
     arrived = snapshot(workspace(), stateful_set=LIVE, pods=(pod(0), pod(1)), reports=reports(w_0=READY, w_1=READY))
     assert following(made, arrived) == ((), SETTLED_S)
