@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import count
 from typing import Final
 
 from attrs import define, field
@@ -28,20 +30,28 @@ TIMEOUT_S: Final = 5.0
 """For one whole report."""
 LOST_S: Final = 30.0
 """How long the last answer of a pod that does not answer any more still counts."""
+SLOWEST_S: Final = 60.0
+"""Between questions to a pod that stays silent: each takes one of the places for the whole of `TIMEOUT_S`."""
 
 log = logger(__name__)
 
 
 @define
 class _Followed:
-    """One pod that is asked: when it is next, what it said last and when."""
+    """One pod that is asked: when it is next, how often it has kept silent since, what it said last and when."""
 
     target: Target
     period_s: float
     due: float
+    silences: int = 0
     report: Object | None = None
     heard_at: float = 0.0
     asking: bool = False
+
+    def put_off(self, now: float) -> None:
+        """Say when it is asked again."""
+        pause_s = min(max(SLOWEST_S, self.period_s), self.period_s * 2.0 ** min(self.silences, 8))
+        self.due = now + pause_s
 
 
 @define
@@ -53,6 +63,8 @@ class PodReports:
     name: str = field(default="reports", init=False)
     needs_leader: bool = field(default=True, init=False)
     _followed: dict[Request, dict[str, _Followed]] = field(factory=dict, init=False)
+    _queue: list[tuple[float, int, Request, _Followed]] = field(factory=list, init=False)
+    _numbers: Iterator[int] = field(factory=count, init=False)
     _changed: asyncio.Event = field(factory=asyncio.Event, init=False)
     _gate: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(AT_ONCE), init=False)
     _add: Callable[[Request], None] | None = field(default=None, init=False)
@@ -70,13 +82,14 @@ class PodReports:
         now, had = self.clock.monotonic(), self._followed.get(who, {})
         kept = {}
         for target in targets:
-            one = had.get(target.uid) or _Followed(target=target, period_s=period_s, due=now)
-            if period_s < one.period_s:
-                one.due = min(one.due, now + period_s)
+            one = kept[target.uid] = had.get(target.uid) or _Followed(target=target, period_s=period_s, due=now)
+            sooner = not one.silences and now + period_s < one.due
             one.period_s = period_s
-            kept[target.uid] = one
+            if sooner:
+                one.due = now + period_s
+            if sooner or target.uid not in had:
+                self._enqueue(who, one)
         self._followed[who] = kept
-        self._changed.set()
 
     def forget(self, who: Request) -> None:
         """Ask none of its pods any more."""
@@ -91,7 +104,6 @@ class PodReports:
                 while not stop.is_set():
                     self._changed.clear()
                     for who, one in self._due():
-                        one.asking = True
                         task = group.create_task(self._ask(who, one))
                         asking.add(task)
                         task.add_done_callback(asking.discard)
@@ -107,16 +119,26 @@ class PodReports:
         self._add = add
         await asyncio.Event().wait()
 
-    def _due(self) -> list[tuple[Request, _Followed]]:
-        now = self.clock.monotonic()
-        return [(who, one) for who, one in self._idle() if one.due <= now]
+    def _enqueue(self, who: Request, one: _Followed) -> None:
+        heappush(self._queue, (one.due, next(self._numbers), who, one))
+        self._changed.set()
 
-    def _idle(self) -> list[tuple[Request, _Followed]]:
-        return [(who, one) for who, had in self._followed.items() for one in had.values() if not one.asking]
+    def _due(self) -> list[tuple[Request, _Followed]]:
+        """Those whose time has come. Entries of whom nobody follows, or who was put elsewhere, end here."""
+        now, found = self.clock.monotonic(), []
+        while self._queue and self._queue[0][0] <= now:
+            due, _, who, one = heappop(self._queue)
+            if due == one.due and not one.asking and self._is_followed(who, one):
+                one.asking = True
+                found.append((who, one))
+        return found
+
+    def _is_followed(self, who: Request, one: _Followed) -> bool:
+        return self._followed.get(who, {}).get(one.target.uid) is one
 
     async def _wait(self, stopping: asyncio.Task[bool]) -> None:
         """Until somebody is due, somebody else is followed, or the end."""
-        next_due = min((one.due for _, one in self._idle()), default=None)
+        next_due = self._queue[0][0] if self._queue else None
         changed = asyncio.create_task(self._changed.wait())
         timer: asyncio.TimerHandle | None = None
         if next_due is not None:
@@ -130,15 +152,19 @@ class PodReports:
 
     async def _ask(self, who: Request, one: _Followed) -> None:
         async with self._gate:
+            started = self.clock.monotonic()
             report = await self._read(one.target)
         now = self.clock.monotonic()
-        one.asking, one.due = False, now + one.period_s
-        self._changed.set()
+        one.asking = False
+        one.silences = one.silences + 1 if report is None and now - started >= TIMEOUT_S else 0
+        one.put_off(now)
+        if self._is_followed(who, one):
+            self._enqueue(who, one)
         if report is None and (one.report is None or now - one.heard_at < LOST_S):
             return
         differs = report != one.report
         one.report, one.heard_at = report, now
-        if differs and self._add is not None and self._followed.get(who, {}).get(one.target.uid) is one:
+        if differs and self._add is not None and self._is_followed(who, one):
             self._add(who)
 
     async def _read(self, target: Target) -> Object | None:

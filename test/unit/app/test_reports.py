@@ -149,3 +149,30 @@ async def test_many_pods_are_asked_side_by_side_but_not_all_at_once(clock: Virtu
         assert world.transport.open_streams == 8
         await clock.sleep(40)
         assert len(world.asked_at) == 40
+
+
+@virtual_time
+async def test_pods_that_keep_silent_took_every_place_again_and_again(clock: VirtualClock) -> None:
+    """Each silence takes a place for five seconds: who keeps it up is asked ever more seldom, until it answers."""
+    world = World(clock, *[Stream(stays=True)] * 6, LOADED, LOADED)
+    async with world.running():
+        world.reports.follow(WHO, [POD], 2.0)
+        await clock.sleep(50)
+        world.reports.follow(WHO, [POD], 2.0)
+        await clock.sleep(163)
+        assert world.asked_at == [0.0, 9.0, 22.0, 43.0, 80.0, 145.0, 210.0, 212.0]
+
+
+@virtual_time
+async def test_what_is_put_off_or_forgotten_leaves_nothing_behind(clock: VirtualClock) -> None:
+    """Ten thousand Workspaces are planned again and again; what waits for its time is one entry for each pod."""
+    world = World(clock, *[LOADED] * 30)
+    async with world.running():
+        for _ in range(100):
+            await clock.sleep(0.1)
+            world.reports.follow(WHO, [POD], 2.0)
+        assert len(world.reports._queue) <= 1
+        world.reports.forget(WHO)
+        await clock.sleep(3)
+        assert not world.reports._queue
+        assert len(world.asked_at) == 5
