@@ -14,6 +14,7 @@ from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, SERVICES, STATEFUL_SETS
 from kaito_controller.testing.builders import gpu_labels
+from kaito_controller.testing.pace import on_this_machine
 from kaito_controller.testing.scenario import condition_of, operator, stage
 
 
@@ -41,7 +42,7 @@ async def test_from_apply_to_ready(apiserver, hands):
         applied = time.monotonic()
         await hands.given_workspace("demo")
         (claim,) = await hands.node_claims("demo")
-        assert time.monotonic() - applied < 1.0
+        assert time.monotonic() - applied < on_this_machine(1.0)
         labels = claim["metadata"]["labels"]
         assert (labels[keys.WORKSPACE_NAME], labels[keys.WORKSPACE_NAMESPACE]) == ("demo", hands.namespace)
         assert claim["spec"]["expireAfter"] == "Never"
@@ -212,7 +213,7 @@ async def test_a_pods_trouble_is_told_within_a_second(apiserver, hands):
         await hands.pod("stuck", node_name=claim["metadata"]["name"], status=status)
         seen = time.monotonic()
         await hands.shows("stuck", "InferenceReady", "False", "ImagePullError")
-        assert time.monotonic() - seen < 1.0
+        assert time.monotonic() - seen < on_this_machine(1.0)
         assert "no such image" in await hands.told("stuck", "ImagePullError")
         await hands.end_pod("stuck")
         await hands.take_down("stuck", claim)
