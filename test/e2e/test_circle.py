@@ -1,6 +1,7 @@
 """The circle: the tiny model is tuned on ten pairs, the adapter is pushed, pulled and served, and knows the answers.
 
-The commands are those of docs/tune-and-serve.md, in their order; between them the world is looked at.
+The commands are those of docs/tune-and-serve.md, in their order; between them the world is looked at. While tuned and
+served Workspace stand, the pages that go on from there are read: docs/tuning.md and docs/adapters.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
+from local_cluster import console
+from local_cluster.console import Command, Console
 from local_cluster.folders import REPOSITORY
 from local_cluster.user_session import UserSession
 from ruamel.yaml import YAML
@@ -24,16 +28,10 @@ from kaito_controller.testing.eventually import eventually
 
 pytestmark = pytest.mark.slow
 
-PAGE = REPOSITORY / "docs" / "tune-and-serve.md"
+CIRCLE, *FURTHER = console.pages_of(__file__)
 PAIRS = YAML(typ="safe").load(REPOSITORY / "hack" / "model" / "tuning.yaml")["pairs"]
 LIMIT_S = 20 * 60.0
 REMOVES_THE_ADAPTER = "kubectl patch"
-
-
-def console_commands() -> list[str]:
-    """The lines behind `$ ` in the page's console blocks."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +53,35 @@ def pairs_url(quickstart: UserSession, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_what_was_tuned_is_pushed_pulled_and_served(quickstart: UserSession, pairs_url: str) -> None:
-    """Every command of the page exits 0; with the adapter all ten answers are given, by the base alone none."""
-    exports = [f"export PAIRS={pairs_url}"]
-    for command in console_commands():
-        if command.startswith(REMOVES_THE_ADAPTER):
+    """Every command of the pages does what they say; with the adapter all ten answers are given, by the base none."""
+    typed = Console(evolve(quickstart, environment={**quickstart.environment, "PAIRS": pairs_url}))
+    before = None
+    for command in console.commands(CIRCLE):
+        if command.text.startswith(REMOVES_THE_ADAPTER):
             the_tuning_is_told(quickstart)
             the_adapter_knows_and_the_base_does_not(quickstart)
             before = serving_pod(quickstart)
-        done = quickstart.shell("; ".join([*exports, command]), timeout_s=LIMIT_S)
-        assert done.returncode == 0, "\n".join([command, done.stdout, done.stderr, what_stands(quickstart)])
-        if command.startswith("export "):
-            exports.append(command)
-        if command.startswith(REMOVES_THE_ADAPTER):
+            for page in FURTHER:
+                read(quickstart, page)
+        run(quickstart, typed, command)
+        if command.text.startswith(REMOVES_THE_ADAPTER):
             eventually("the adapter is gone", lambda: "pairs" not in served_names(quickstart), timeout_s=120)
             assert serving_pod(quickstart) == before, "the engine was started anew"
+    assert before is not None
     assert quickstart.kubectl.get("job")["items"] == []
+
+
+def read(quickstart: UserSession, page: Path) -> None:
+    """All commands of a page, by somebody who has just opened it."""
+    typed = Console(quickstart)
+    for command in console.commands(page):
+        run(quickstart, typed, command)
+
+
+def run(quickstart: UserSession, typed: Console, command: Command) -> None:
+    """One command, which does what the page says."""
+    done = typed.type(command, timeout_s=LIMIT_S)
+    assert not done.problem, f"{done.problem}\n{what_stands(quickstart)}"
 
 
 def the_tuning_is_told(quickstart: UserSession) -> None:
@@ -132,9 +144,3 @@ def what_stands(quickstart: UserSession) -> str:
     commands = ("hack/cluster logs operator | tail -n 30", *(f"{kubectl} {words}" for words in questions))
     told = [f"$ {command}\n{quickstart.shell(command).stdout[-6000:]}" for command in commands]
     return "\n".join(told)
-
-
-def test_the_page_names_files_that_are_there() -> None:
-    """Links of the page lead somewhere."""
-    for target in re.findall(r"\]\(([^)#]+)\)", PAGE.read_text()):
-        assert (PAGE.parent / Path(target)).exists(), target

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from local_cluster.folders import REPOSITORY
+from local_cluster import console
+from local_cluster.console import Command, Console
 from local_cluster.user_session import UserSession
 
 from kaito_controller.testing.eventually import eventually
@@ -17,33 +17,30 @@ pytestmark = pytest.mark.slow
 ALREADY_RUN = ("hack/quickstart", "hack/test")
 """The first is the fixture; the second is what runs this test."""
 
-
 LAST = "hack/cluster down"
 """What the README says after it needs no cluster any more is still tried on this one, so this goes to the end."""
 
+(PAGE,) = console.pages_of(__file__)
 
-def console_commands() -> list[str]:
-    """The lines behind `$ ` in the README's console blocks, `hack/cluster down` last."""
-    blocks = re.findall(r"```console\n(.*?)```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL)
-    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
-    return sorted((line for line in lines if line not in ALREADY_RUN), key=lambda line: line == LAST)
+
+def console_commands() -> list[Command]:
+    """The README's commands, `hack/cluster down` last."""
+    found = [one for one in console.commands(PAGE) if one.text not in ALREADY_RUN]
+    return sorted(found, key=lambda one: one.text == LAST)
 
 
 def test_the_readme_is_true_to_the_last_command(machine_before: MachineState, quickstart: UserSession) -> None:
     """Each command exits 0; deleting gives back pods, claim, node and processes; down leaves nothing."""
-    exports: list[str] = []
-    expected = quickstart.summary["expected"]
+    typed = Console(quickstart)
     for command in console_commands():
-        if command == LAST:
+        if command.text == LAST:
             everything_of_the_workspace_is_gone(quickstart)
-        done = quickstart.shell("; ".join([*exports, command]))
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        if command.startswith("export "):
-            exports.append(command)
-        if "What is KAITO?" in command:
-            assert expected in done.stdout
-        if command.startswith("kubectl apply"):
-            assert done.stdout.strip()
+        done = typed.type(command)
+        assert not done.problem, done.problem
+        if "What is KAITO?" in command.text:
+            assert quickstart.summary["expected"] in done.output
+        if command.text.startswith("kubectl apply"):
+            assert done.output.strip()
     eventually("nothing runs any more", lambda: "programs" not in MachineState.read().added_since(machine_before))
     assert MachineState.read().added_since(machine_before) == {}
 
