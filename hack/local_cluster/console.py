@@ -82,12 +82,13 @@ class Console:
     def type(self, command: Command, *, timeout_s: float = 300.0) -> Outcome:
         """Run a command to its end."""
         with tempfile.NamedTemporaryFile(prefix="kaito-console-") as kept:
-            done = self.session.shell(f"{command.text}\n{_keeping(kept.name)}", timeout_s=timeout_s)
+            # What is printed comes in the order in which a terminal would show it.
+            done = self.session.shell(f"exec 2>&1\n{command.text}\n{_keeping(kept.name)}", timeout_s=timeout_s)
             environment = _environment(kept.read())
         problem = _problem(command, done, environment)
         if not problem and environment:
             self.session = evolve(self.session, environment=environment)
-        return Outcome(output=done.stdout + done.stderr, problem=problem)
+        return Outcome(output=done.stdout, problem=problem)
 
 
 def pages_of(test: str | Path) -> tuple[Path, ...]:
@@ -151,12 +152,12 @@ def _environment(raw: bytes) -> dict[str, str]:
 
 
 def _problem(command: Command, done: subprocess.CompletedProcess[str], environment: Mapping[str, str]) -> str:
-    said = f"{command.place}: {command.text}\n{done.stdout}\n{done.stderr}\n"
+    said = f"{command.place}: {command.text}\n{done.stdout}\n"
     if done.returncode != 0:
         return f"{said}It ended with {done.returncode}."
     if command.text.startswith("export "):
         # The shell's `export` succeeds whatever the command behind the value did.
         empty = [name for name in _EXPORTED.findall(command.text) if environment.get(name) == ""]
         return f"{said}It left empty: {', '.join(empty)}." if empty else ""
-    missing = command.missing_from(done.stdout + done.stderr)
+    missing = command.missing_from(done.stdout)
     return f"{said}It did not print (behind what the page shows before it): {missing}" if missing is not None else ""
