@@ -20,6 +20,7 @@ PAGES: Final[Mapping[str, str]] = {
     "docs/tune-and-serve.md": "test/e2e/test_circle.py",
     "docs/tuning.md": "test/e2e/test_circle.py",
     "docs/adapters.md": "test/e2e/test_circle.py",
+    "docs/weights.md": "test/e2e/test_weights.py",
     "docs/serving.md": "test/e2e/test_docs.py",
     "docs/private-models.md": "test/e2e/test_docs.py",
     "docs/air-gapped.md": "test/e2e/test_docs.py",

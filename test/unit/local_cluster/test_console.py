@@ -38,7 +38,8 @@ def page(folder: Path, text: str) -> Path:
 
 def test_commands_are_what_stands_behind_the_prompt(tmp_path: Path):
     """With the lines that they go on in, what they print, and where they stand; other blocks are left alone."""
-    text = "a\n```console\n$ one \\\n    more\nout\n$ two '{\n}'\n```\n```yaml\n$ three\n```\n  ```console\n$ four\n  ```\n"
+    text = "a\n```console\n$ one \\\n    more\nout\n$ two '{\n}'\n```\n"
+    text += "```yaml\n$ three\n```\n  ```console\n$ four\n  ```\n"
     assert console.commands(page(tmp_path, text)) == [
         Command(place="page.md:3", text="one \\\n    more", printed=("out",)),
         Command(place="page.md:6", text="two '{\n}'"),
