@@ -21,7 +21,8 @@ from inference_server.files.oci.credentials import Credentials
 def credentials_of(secret: dict[str, Any]) -> Credentials:
     """What a Secret of type kubernetes.io/dockerconfigjson opens; raises `FetchError` where it is none."""
     with tempfile.TemporaryDirectory(prefix="kaito-secret-") as name:
-        folder = Path(name)
+        folder = Path(name) / Path(secret["metadata"]["name"]).name
+        folder.mkdir()
         for key, text in secret["data"].items():
             (folder / Path(key).name).write_bytes(base64.b64decode(text))
         return Credentials.of_folders([folder])
