@@ -27,8 +27,16 @@ _EXTENSIONS: Final = frozenset(
     }
 )
 
-Unreadable: Final = (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, ValueError, OverflowError)
-"""What broken archives end in."""
+Unreadable: Final = (
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    gzip.BadGzipFile,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
+"""What broken archives end in; tarfile reads a header that describes the next one by recursion."""
 
 
 class BoundedReader:

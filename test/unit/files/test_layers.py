@@ -161,6 +161,13 @@ def test_headers_that_fill_memory_are_refused(folder, kind):
     assert refused(folder, _with_header(kind, 2**33)) is Kind.CORRUPT
 
 
+def test_headers_about_headers_without_end_ended_in_a_recursion(folder):
+    described = tarfile.TarInfo("x")
+    described.type, described.size = tarfile.XHDTYPE, 12
+    one = described.tobuf(tarfile.USTAR_FORMAT) + b"11 a=bbbbb\n".ljust(512, b"\0")
+    assert refused(folder, one * 3000 + tarfile.TarInfo("data/x").tobuf() + bytes(1024)) is Kind.CORRUPT
+
+
 def test_global_headers_that_add_up_are_refused(folder):
     text = b"".join(b"%d v%03d=%s\n" % (len(b"1000000 v000=") + 1000, number, b"x" * 999) for number in range(3))
     assert len(text) > 3000
