@@ -26,6 +26,7 @@ from inference_server.files.hub_progress import Total
 from inference_server.files.limits import Limits
 from inference_server.files.progress import Progress, silent
 from inference_server.files.staging import files_of, staged
+from inference_server.files.web import is_token
 
 SAFE_PATTERNS: Final = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.md")
 """Weights as safetensors, and what tokenizers and configurations are kept in: no pickle (.bin, .pt), no program."""
@@ -127,7 +128,16 @@ class _Wanted:
                 found=f"a token is given, and {ENDPOINT_VARIABLE} has no https: everybody on the way could read it",
                 remedy="use an https address, or leave the token away",
             )
-        return cls(model=model, revision=revision or "main", endpoint=endpoint, token=token or "")
+        # A line end at its end is what `echo TOKEN | base64` puts into a Secret.
+        plain = (token or "").strip()
+        if not is_token(plain):
+            raise FetchError(
+                kind=Kind.INVALID,
+                subject=reference,
+                found="the token has spaces, line ends or letters that no header can carry",
+                remedy="put the token alone into the Secret",
+            )
+        return cls(model=model, revision=revision or "main", endpoint=endpoint, token=plain)
 
     @property
     def subject(self) -> str:

@@ -37,6 +37,9 @@ def _meaning(error: Exception, subject: str, clock: Clock, *, has_token: bool) -
             return FetchError(
                 kind=Kind.INVALID, subject=subject, found="downloads are switched off (HF_HUB_OFFLINE)", remedy=remedy
             )
+        if isinstance(one, httpx2.LocalProtocolError):
+            # Its text repeats the header that it refuses, which may be the one with the token.
+            return FetchError(kind=Kind.INVALID, subject=subject, found="what the hub is asked is no HTTP request")
         if isinstance(one, httpx2.TransportError):
             found = f"the hub cannot be reached: {one}"
             return FetchError(

@@ -143,7 +143,7 @@ class Web:
             ) from error
         except httpx.TransportError as error:
             failure = unreachable(error, ask.subject, host_of(ask.url))
-            if is_distrust(error):
+            if is_distrust(error) or not failure.retryable:
                 raise failure from error
             raise Passing(failure) from error
 
@@ -183,6 +183,9 @@ def unreachable(error: Exception, subject: str, host: str) -> FetchError:
         return FetchError(
             kind=Kind.UNREACHABLE, subject=subject, found=f"{host} is not trusted: {_cause(error)}", remedy=remedy
         )
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its text repeats the header that it refuses, and that may be the one with the password.
+        return FetchError(kind=Kind.INVALID, subject=subject, found=f"what {host} is asked is no HTTP request")
     if isinstance(error, httpx.ConnectTimeout):
         found = f"{host} does not accept a connection in time"
     elif isinstance(error, httpx.TimeoutException):
@@ -217,6 +220,11 @@ def host_of(url: str) -> str:
         return urlsplit(url).netloc.rpartition("@")[2] or "the server"
     except ValueError:
         return "the server"
+
+
+def is_token(text: str) -> bool:
+    """Whether a header can carry the text as a token: without spaces, line ends and anything that is not ASCII."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def shown(url: str) -> str:

@@ -17,6 +17,7 @@ from inference_server import contract
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.limits import DOCUMENT_MAX_BYTES
 from inference_server.files.oci.reference import DEFAULT_REGISTRY, Reference
+from inference_server.files.web import is_token
 
 _DOCKER_HUB: Final = frozenset({"index.docker.io", "registry-1.docker.io", "docker.io"})
 _TOKEN_USER: Final = "<token>"  # noqa: S105 - docker's word for "the password is an identity token"
@@ -145,7 +146,9 @@ def _place(key: str) -> tuple[str, str]:
 
 def _login(raw: Mapping[str, Any], file: Path) -> Login | None:
     username, password = _word(raw, "username"), _word(raw, "password")
-    identity_token, registry_token = _word(raw, "identitytoken"), _word(raw, "registrytoken")
+    identity_token, registry_token = _word(raw, "identitytoken"), _word(raw, "registrytoken").strip()
+    if not is_token(registry_token):
+        raise _broken(file, "a registrytoken of it has spaces, line ends or letters that no header can carry")
     if pair := _word(raw, "auth"):
         username, password = _pair(pair, file)
     if username == _TOKEN_USER and not identity_token:

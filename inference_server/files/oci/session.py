@@ -25,7 +25,7 @@ from inference_server.files.limits import Limits
 from inference_server.files.oci.credentials import Credentials, Login
 from inference_server.files.oci.reference import Reference
 from inference_server.files.transport import client
-from inference_server.files.web import Answer, Ask, Web, chain, host_of
+from inference_server.files.web import Answer, Ask, Web, chain, host_of, is_token
 
 PULL: Final = "pull"
 PUSH: Final = "pull,push"
@@ -138,7 +138,7 @@ class Session:
 
     def _check_realm(self, realm: str) -> None:
         """A password goes to the token server, so that one must be asked as safely as the registry is."""
-        scheme = urlsplit(realm).scheme if len(realm) and "\\" not in realm else ""
+        scheme = _scheme_of(realm)
         if scheme == "https" or (scheme == "http" and self.base.startswith("http:")):
             return
         raise FetchError(
@@ -188,6 +188,14 @@ def _speaks_tls(http: httpx.Client, base: str) -> bool:
     return True
 
 
+def _scheme_of(realm: str) -> str:
+    """Of an address that a registry names; empty for what is none."""
+    try:
+        return urlsplit(realm).scheme if "\\" not in realm else ""
+    except ValueError:
+        return ""
+
+
 def _is_loopback(host: str) -> bool:
     name = urlsplit(f"//{host}").hostname or ""
     if name == "localhost":
@@ -206,8 +214,7 @@ def _basic(login: Login) -> str:
 def _token_of(document: Any) -> str:
     """The token in a token server's answer; empty when there is none that a header can carry."""
     found = (document.get("token") or document.get("access_token")) if isinstance(document, dict) else None
-    fits = isinstance(found, str) and len(found) <= _TOKEN_MAX_LENGTH and found.isascii() and found.isprintable()
-    return str(found) if fits and " " not in str(found) else ""
+    return found if isinstance(found, str) and len(found) <= _TOKEN_MAX_LENGTH and is_token(found) else ""
 
 
 def _status_of_answer(answer: Answer) -> int:

@@ -153,6 +153,15 @@ def test_a_model_larger_than_the_limits_is_not_begun(served, tmp_path):
     assert not [path for path, _, _ in served.asked if "/resolve/" in path]
 
 
+def test_a_token_with_a_line_end_was_told_to_everybody(served, tmp_path):
+    """As `echo TOKEN | base64` puts it into a Secret; the refusal of such a header repeats it."""
+    served.token = "sesame"
+    assert hub.fetch("org/model", tmp_path / "out", token="sesame\n").files == SAFE
+    error = failure("org/model", tmp_path / "none", token="ses\name")
+    assert error.kind is Kind.INVALID
+    assert "ses" not in error.found
+
+
 def test_a_token_is_not_sent_where_everybody_on_the_way_could_read_it(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
     error = failure("org/model", tmp_path / "out", token="hf_sesame")

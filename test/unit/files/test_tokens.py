@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx
+import httpx2
 import pytest
 from aiohttp import web
 
+from inference_server.files import hub_failures
+from inference_server.files import web as files_web
+from inference_server.files.clock import SystemClock
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.oci import image
 from inference_server.files.oci.credentials import Credentials
@@ -77,7 +82,7 @@ def test_what_is_no_token_is_not_sent_on(tmp_path, token):
 
 
 @pytest.mark.parametrize(
-    "realm", ["http://127.0.0.1:9/token", "ftp://h/x", "/token", "file:///etc/passwd", "https:\\h"]
+    "realm", ["http://127.0.0.1:9/token", "ftp://h/x", "/token", "file:///etc/passwd", "https:\\h", "https://["]
 )
 def test_a_password_goes_to_no_token_server_without_https(tmp_path, realm):
     authority = Authority.make()
@@ -89,3 +94,30 @@ def test_a_password_goes_to_no_token_server_without_https(tmp_path, realm):
             image.resolve(f"{host}/x:1", credentials=credentials)
     assert caught.value.kind is Kind.UNSAFE
     assert "sesame" not in str(caught.value)
+
+
+def test_a_registry_token_with_a_line_end_was_told_to_everybody(tmp_path):
+    """What refuses such a header repeats it, and that went on into the log and the status of the Workspace."""
+    tokens = Tokens()
+    with threaded(listening(tokens.answer)) as url:
+        host = url.removeprefix("http://")
+        credentials = mounted(tmp_path / "s", host, {"registrytoken": "opened\n"})
+        assert image.resolve(f"{host}/x:1", credentials=credentials) == DIGEST
+    with pytest.raises(FetchError) as caught:
+        mounted(tmp_path / "t", host, {"registrytoken": "ses\name"})
+    assert caught.value.kind is Kind.INVALID
+    assert "ses" not in caught.value.found
+    assert "name" not in caught.value.found
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_a_header_that_cannot_be_sent_is_not_repeated(library):
+    error = library.LocalProtocolError("Illegal header value b'Bearer sesame'")
+    if library is httpx:
+        told = files_web.unreachable(error, "x", "host")
+    else:
+        with pytest.raises(FetchError) as caught, hub_failures.understood("x", SystemClock(), has_token=True):
+            raise error
+        told = caught.value
+    assert (told.kind, told.retryable) == (Kind.INVALID, False)
+    assert "sesame" not in str(told)
