@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from attrs import field, frozen
 
@@ -22,6 +23,8 @@ from inference_server.files.oci.root import Root
 from inference_server.files.oci.session import Session
 from inference_server.files.progress import Progress, silent
 from inference_server.files.staging import Stage, files_of, staged
+
+_SCRATCH: Final = ".pushing"
 
 
 @frozen(kw_only=True)
@@ -108,15 +111,26 @@ def push(
             found="an image is pushed under a tag, and this names a digest",
             remedy="leave the digest away",
         )
-    with disk.writing(str(parsed)):
-        scratch = tempfile.TemporaryDirectory(prefix=".pushing-", dir=folder)
-    with scratch as place:
-        packed = packing.pack(folder, names, Path(place, "layer"), annotations, str(parsed))
+    with _scratch(folder / _SCRATCH, str(parsed)) as place:
+        packed = packing.pack(folder, names, place / "layer", annotations, str(parsed))
         with session.opened(parsed, credentials, session.PUSH, bounds, clock or SystemClock()) as opened:
             blobs.push(opened, blobs.Blob.of_file(packed.layer, packed.layer_digest), progress or silent)
             blobs.push(opened, blobs.Blob.of_bytes(packed.config, packed.config_digest), silent)
             manifests.push(opened, packed.manifest, packed.digest)
     return packed.digest
+
+
+@contextmanager
+def _scratch(place: Path, subject: str) -> Iterator[Path]:
+    """An empty folder, gone afterwards. Its name is always the same, so that what a killed push left goes as well."""
+    with disk.writing(subject):
+        if place.exists():
+            shutil.rmtree(place)
+        place.mkdir()
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _fill(

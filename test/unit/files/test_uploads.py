@@ -193,3 +193,10 @@ def test_a_digest_is_nothing_to_push_to(folder, clock):
     with pytest.raises(FetchError) as caught:
         push(folder, "r.example/x@sha256:" + "0" * 64, clock)
     assert caught.value.kind is Kind.INVALID
+
+
+def test_what_a_push_that_was_killed_left_stayed_in_the_volume(uploads, folder, clock):
+    (folder / ".pushing").mkdir()
+    (folder / ".pushing" / "layer").write_bytes(bytes(100))
+    push(folder, uploads[1], clock)
+    assert [path.name for path in folder.iterdir()] == ["x"]
