@@ -16,7 +16,7 @@ from inference_server.files import disk
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.progress import Progress, silent
 from inference_server.files.retry import Passing, pause
-from inference_server.files.web import Ask, Web, refusal
+from inference_server.files.web import Ask, Web
 
 _READ_BYTES: Final = 2**20
 _WORTH_BYTES: Final = 2**20
@@ -100,14 +100,15 @@ class _Transfer:
             self._restart()
 
     def run(self) -> str:
-        failures = 0
+        failures, furthest = 0, self.done
         while self.wanted.size is None or self.done < self.wanted.size or not self.done:
-            before = self.done
             try:
                 self._attempt()
                 break
             except Passing as failure:
-                failures = 0 if self.done - before >= _WORTH_BYTES else failures + 1
+                # A server that begins anew again and again gets no further, however much it sends.
+                failures = 0 if self.done - furthest >= _WORTH_BYTES else failures + 1
+                furthest = max(furthest, self.done)
                 if failures >= self.web.limits.attempts:
                     raise self._broken(failure.error) from failure
                 pause(failures, failure.error, self.web.clock, self.web.limits)
@@ -144,7 +145,7 @@ class _Transfer:
             if status != 200:  # noqa: PLR2004
                 raise Passing(self._corrupt(f"the rest cannot be had (status {status})"))
         if status != 200:  # noqa: PLR2004
-            raise refusal(response, self.ask)
+            raise self.web.refusal(response, self.ask)
         length = response.headers.get("Content-Length", "")
         self.total = int(length) if length.isascii() and length.isdigit() else self.wanted.size
         self.validator = _validator(response.headers)

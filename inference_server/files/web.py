@@ -152,12 +152,23 @@ class Web:
             return response
         with closing(response):
             after_s = retry_after_s(response.headers.get("Retry-After", "").strip(), self.clock)
-            raise Passing(evolve(refusal(response, ask), retry_after_s=after_s))
+            raise Passing(evolve(self.refusal(response, ask), retry_after_s=after_s))
 
+    def refusal(self, response: httpx.Response, ask: Ask) -> FetchError:
+        """What a status other than success means. Reads the start of the body, for what the server says itself."""
+        return _refused(response.status_code, _host(response.url), _said(self._start(response, ask.subject)), ask)
 
-def refusal(response: httpx.Response, ask: Ask) -> FetchError:
-    """What a status other than success means. Reads the start of the body, for what the server says itself."""
-    return _refused(response.status_code, _host(response.url), _said(_start(response)), ask)
+    def _start(self, response: httpx.Response, subject: str) -> bytes:
+        """The body, if it is short and does not trickle."""
+        start = b""
+        try:
+            for chunk in self.body(response, subject):
+                start += chunk
+                if len(start) > _TOLD_BYTES:
+                    return b""
+        except (Passing, FetchError, httpx.StreamError):
+            return b""
+        return start
 
 
 def refusal_of(answer: Answer, ask: Ask) -> FetchError:
@@ -272,19 +283,6 @@ def _redirected(ask: Ask, response: httpx.Response) -> Ask:
         return evolve(ask, url=str(there))
     kept = {name: text for name, text in ask.headers.items() if name.lower() not in {"authorization", "cookie"}}
     return evolve(ask, url=str(there.copy_with(userinfo=b"")), headers=kept)
-
-
-def _start(response: httpx.Response) -> bytes:
-    """The body, if it is short."""
-    start = b""
-    try:
-        for chunk in response.iter_raw():
-            start += chunk
-            if len(start) > _TOLD_BYTES:
-                return b""
-    except (httpx.HTTPError, httpx.StreamError):
-        return b""
-    return start
 
 
 def _said(body: bytes) -> str:

@@ -311,6 +311,27 @@ def test_a_server_that_trickles_is_given_up(tmp_path, clock):
     assert "sends 1 bytes" in str(error)
 
 
+def test_a_refusal_that_trickles_held_the_download_for_days(tmp_path, clock):
+    minutes = itertools.count(step=60.0)
+    clock.monotonic = lambda: next(minutes)
+    script = [b"HTTP/1.1 404 Not Found\r\nContent-Length: 4000\r\n\r\n", b"x", Fault.SILENCE]
+    with threaded(raw_server(script)) as server:
+        error = failure(f"{server.url}/x", tmp_path / "d", clock=clock)
+    assert error.kind is Kind.NOT_FOUND
+
+
+def test_a_server_that_begins_anew_each_time_was_asked_for_ever(tmp_path, clock):
+    """It sends a megabyte, then one more, then all of it again: more and more came, and never the end."""
+    half = bytes(2**20)
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 3145728\r\n\r\n" + half
+    span = b"Content-Length: 2097152\r\nContent-Range: bytes 1048576-3145727/3145728\r\n\r\n"
+    rest = b"HTTP/1.1 206 Partial Content\r\n" + span
+    with threaded(raw_server(*[[whole], [rest + half]] * 20)) as server:
+        error = failure(f"{server.url}/x", tmp_path / "d", clock=clock)
+    assert error.kind is Kind.CORRUPT
+    assert len(clock.waits) < 10
+
+
 def test_a_body_that_is_compressed_against_our_wish_is_refused(web_server, tmp_path):
     url, answers, _ = web_server
     answers["/x"] = {"body": b"1", "headers": {"Content-Encoding": "gzip"}}
