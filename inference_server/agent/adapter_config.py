@@ -7,7 +7,6 @@ of rank and alpha, which it runs as regular expressions, are plain names.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -17,6 +16,7 @@ from typing import Any, Final, NoReturn
 from attrs import frozen
 
 from inference_server.agent.refusal import AdapterRefusedError, Reason
+from inference_server.finite import is_finite
 from inference_server.serve.refusal import shown
 
 FILE_NAME: Final = "adapter_config.json"
@@ -144,7 +144,7 @@ def _rank(field: str, value: Any) -> int:
 
 
 def _alpha(field: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 2**32:
+    if not is_finite(value) or abs(value) > 2**32:
         _invalid(f"{field} is {shown(value)} and no factor")
     return float(value)
 

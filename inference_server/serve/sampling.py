@@ -6,12 +6,12 @@ KAITO 0.1 for falcon took them beside the prompt instead, in one flat body: both
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from attrs import frozen
 
+from inference_server.finite import is_finite
 from inference_server.serve.refusal import InputError, nearest, shown
 
 # What the historic server took and this one does not need: accepted while it asks for nothing.
@@ -205,7 +205,7 @@ def _whole(least: int, most: int = 2**31 - 1) -> Callable[[str, Any], int]:
 
 def _number(rule: str, fits: Callable[[float], bool]) -> Callable[[str, Any], float]:
     def check(field: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not fits(value):
+        if not is_finite(value) or not fits(value):
             raise InputError(field=field, rule=rule, found=shown(value))
         return value
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from inference_server.finite import is_finite
 from inference_server.serve.refusal import InputError, nearest, shown
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
@@ -257,8 +258,7 @@ def _number(
     value = body.get(name)
     if value is None:
         return None
-    fits = type(value) in (int, float) and math.isfinite(value) and least <= value <= most
-    if not fits or (excluding_least and value == least):
+    if not is_finite(value) or not least <= value <= most or (excluding_least and value == least):
         rule = f"above {least:g}" if excluding_least else f"from {least:g}"
         raise _wrong(name, rule if most == math.inf else f"{rule} to {most:g}", value)
     return float(value)
