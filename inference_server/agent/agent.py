@@ -23,6 +23,8 @@ STEP_S: Final = 1.0
 SETTLED_S: Final = 3.0
 # Loads in one step, after which the report is told anew.
 LOADS_PER_STEP: Final = 8
+# After this a step begins nothing more with the engine, however slow that is.
+ACT_S: Final = 60.0
 # How long a folder that nothing names is kept: requests that began with it read it again when the engine had put it
 # out of its memory, and vLLM ends when it then finds no file.
 UNUSED_S: Final = 900.0
@@ -118,7 +120,10 @@ class Agent:
     def _read_list(self) -> None:
         try:
             text = self.read_wanted()
-            if text is None or text == self._text:
+            if text is None:
+                return
+            if text == self._text:
+                self._problem = ""
                 return
             found = wanted.parse(text)
         except (OSError, InputError) as error:
@@ -141,17 +146,16 @@ class Agent:
         self._secrets = secrets
 
     def _act(self, situation: Situation) -> Situation:
-        loads = 0
+        loads, began = 0, self.clock()
         changed = False
         for action in decisions.decide(situation, self.clock()):
             if isinstance(action, Prepare):
                 self._start(action.name)
                 continue
-            if isinstance(action, Load):
-                loads += 1
-                if loads > LOADS_PER_STEP:
-                    self.wake()
-                    break
+            loads += isinstance(action, Load)
+            if loads > LOADS_PER_STEP or self.clock() - began > ACT_S:
+                self.wake()
+                break
             try:
                 self._change(action)
                 changed = True
@@ -248,8 +252,8 @@ class Agent:
             if entry not in self.told["adapters"]:
                 why = f": {entry['reason']}: {entry['message']}" if "reason" in entry else ""
                 _say(f"adapter {entry['name']} from {entry.get('source', 'nowhere')} is {entry['state']}{why}")
-        if self._problem != self.told.get("message", "") and self._problem:
-            _say(self._problem)
+        if "message" in told and told["message"] != self.told.get("message"):
+            _say(told["message"])
         self.told = told
         self.metrics.count(told["adapters"])
 

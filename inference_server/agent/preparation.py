@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,6 +26,8 @@ from inference_server.agent.wanted import WantedAdapter
 
 INCOMING: Final = ".incoming"
 KEY_LENGTH: Final = 16
+# Why a fetch ends for good when the files that it brought are at fault.
+ABOUT_CONTENT: Final = (Reason.FILES_INVALID, Reason.SPEC_INVALID)
 
 
 @frozen(kw_only=True)
@@ -76,6 +80,10 @@ class Preparer:
     # What was refused of each name, by source and version: it is not fetched again to be refused again.
     refused: dict[str, tuple[str, str, AdapterRefusedError]] = field(factory=dict, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        """What an agent that was killed left on its way in goes."""
+        shutil.rmtree(self.cache / INCOMING, ignore_errors=True)
+
     def prepare(self, wanted: WantedAdapter, earlier: Prepared | None) -> Prepared:
         """As `Preparing` says."""
         source = self.sources.of(wanted)
@@ -87,17 +95,13 @@ class Preparer:
         known = self.refused.get(wanted.name)
         if known is not None and known[:2] == (wanted.source, version):
             raise known[2]
-        incoming = self.cache / INCOMING / wanted.name
-        shutil.rmtree(incoming, ignore_errors=True)
         try:
-            incoming.parent.mkdir(parents=True, exist_ok=True)
-            brought = source.fetch(wanted, incoming)
-            return self._place(wanted, version, incoming, brought)
+            with self._incoming() as incoming:
+                brought = self._fetched(wanted, version, incoming)
+                return self._place(wanted, brought.version or version, incoming, brought)
         except OSError as error:
             message = f"it cannot be kept below {self.cache}: {error.strerror or error}"
             raise AdapterRefusedError(reason=Reason.FETCH_FAILED, message=message, retryable=True) from error
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
 
     def kept(self, name: str) -> list[Prepared]:
         """Reads the notes beside the folders; one that cannot be read stands for nothing."""
@@ -122,13 +126,27 @@ class Preparer:
     def discard(self, path: str) -> None:
         """The note goes first: without its folder it would promise too much."""
         folder = Path(path)
-        folder.with_suffix(".json").unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        # Fails while the name has another folder, which is what is wanted.
-        try:
+        with suppress(OSError):
+            folder.with_suffix(".json").unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            # Fails while the name has another folder, which is what is wanted.
             folder.parent.rmdir()
-        except OSError:
-            return
+
+    @contextmanager
+    def _incoming(self) -> Iterator[Path]:
+        """A folder to be, of this preparation alone: one for an earlier wish of the same name may still go on."""
+        (self.cache / INCOMING).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.cache / INCOMING, ignore_cleanup_errors=True) as place:
+            yield Path(place, "adapter")
+
+    def _fetched(self, wanted: WantedAdapter, version: str, incoming: Path) -> Brought:
+        try:
+            return self.sources.of(wanted).fetch(wanted, incoming)
+        except AdapterRefusedError as refusal:
+            # A hub's version is a name, under which there may soon be something better.
+            if wanted.hub is None and not refusal.retryable and refusal.reason in ABOUT_CONTENT:
+                self.refused[wanted.name] = (wanted.source, version, refusal)
+            raise
 
     def _still_fits(self, prepared: Prepared) -> Prepared:
         """The engine may have been started again for lower ranks since this was prepared."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -21,7 +22,7 @@ FILES: Final = (adapter_config.FILE_NAME, inspection.TENSORS_NAME)
 # A rank-512 adapter of a model of 400 billion parameters, in 32 bits, stays below.
 MAX_ADAPTER_BYTES: Final = 32 * 1024**3
 CHUNK_BYTES: Final = 4 * 1024 * 1024
-COMMIT_LENGTH: Final = 40
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 REASONS: Final[Mapping[str, Reason]] = {
     "denied": Reason.FETCH_DENIED,
     "not_found": Reason.SOURCE_NOT_FOUND,
@@ -34,9 +35,13 @@ REASONS: Final[Mapping[str, Reason]] = {
 
 @frozen(kw_only=True)
 class Brought:
-    """What was fetched: its digest, or the hub's commit, as a reader is told."""
+    """What was fetched: its digest, or the hub's commit, as a reader is told.
+
+    `version` is what `Source.version` says of this very content; None where that was asked before it is still right.
+    """
 
     digest: str
+    version: str | None = None
     annotations: Mapping[str, str] = field(factory=dict)
 
 
@@ -78,7 +83,8 @@ class ImageSource:
                 limits=Limits(max_bytes=MAX_ADAPTER_BYTES),
             )
         )
-        return Brought(digest=pulled.digest, annotations=pulled.annotations)
+        # The tag may have moved since its digest was asked for.
+        return Brought(digest=pulled.digest, version=pulled.named, annotations=pulled.annotations)
 
     def _credentials(self, secrets: Sequence[str]) -> Any:
         from inference_server.files.oci.credentials import Credentials
@@ -129,6 +135,8 @@ class FolderSource:
             try:
                 _copy(path, folder / path.name, digest)
             except OSError as error:
+                if error.errno in NO_ROOM:
+                    raise
                 raise _unreadable(path, error) from error
         return Brought(digest=f"sha256:{digest.hexdigest()}")
 

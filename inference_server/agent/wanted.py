@@ -105,7 +105,7 @@ def _adapter(name: str, entry: Mapping[str, Any], *, taken: bool) -> WantedAdapt
         folder=_folder(name, entry),
         hub=_hub(name, entry),
         pull_secrets=_secrets(name, entry.get("pullSecrets") or []),
-        strength=_strength(name, entry.get("strength") or "1"),
+        strength=_strength(name, "1" if entry.get("strength") is None else entry["strength"]),
     )
 
 

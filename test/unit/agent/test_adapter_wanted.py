@@ -30,6 +30,7 @@ def test_every_kind_of_source():
     [
         ({"strength": "1.5"}, 'from "0" to "1"'),
         ({"strength": 0.5}, "as text"),
+        ({"strength": 0}, "as text"),
         ({"strength": "1e-999999999"}, "a decimal number"),
         ({"strength": "."}, "a decimal number"),
         ({"image": None}, "exactly one of image, folder, hub, found none"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,7 +16,7 @@ from attrs import define, field
 
 from inference_server import contract
 from inference_server.agent import agent as agent_module
-from inference_server.agent import report
+from inference_server.agent import report, sources
 from inference_server.agent.agent import Agent
 from inference_server.agent.base_model import BaseModel
 from inference_server.agent.decisions import REFRESH_S, RETRY_REFUSED_S
@@ -67,6 +69,7 @@ class Registry:
     away: bool = False
     pulls: int = 0
     asked: Callable[[], None] = lambda: None
+    fetching: Callable[[Path], None] = lambda _: None
 
     def version(self, wanted: WantedAdapter) -> str:
         self.asked()
@@ -78,10 +81,25 @@ class Registry:
         return f"sha256:{folder.name}"
 
     def fetch(self, wanted: WantedAdapter, folder: Path) -> Brought:
-        digest = self.version(wanted)
         self.pulls += 1
-        shutil.copytree(self.images[str(wanted.image)], folder)
-        return Brought(digest=digest)
+        self.fetching(folder)
+        digest = self.version(wanted)
+        shutil.copytree(self.images[str(wanted.image)], folder, dirs_exist_ok=True)
+        return Brought(digest=digest, version=digest)
+
+
+@define
+class SlowEngine:
+    """The same engine, with another way to load."""
+
+    engine: Engine
+    load: Callable[[str, str], None]
+
+    def listing(self) -> Listing:
+        return self.engine.listing()
+
+    def unload(self, name: str) -> None:
+        self.engine.unload(name)
 
 
 @define
@@ -106,10 +124,10 @@ class World:
         """A new agent process on the same cache."""
         cache = self.root / "cache"
         checks = Checks(find_base=lambda: self.base, max_rank=self.max_rank)
-        sources = Sources(image=self.registry, folder=FolderSource())
+        known = Sources(image=self.registry, folder=FolderSource())
         self.agent = Agent(
             engine=self.engine,
-            preparing=Preparer(cache=cache, sources=sources, checks=checks),
+            preparing=Preparer(cache=cache, sources=known, checks=checks),
             cache=str(cache),
             read_wanted=self._wanted,
             read_secrets=lambda: self.secrets,
@@ -420,3 +438,116 @@ def test_changed_files_of_a_volume_are_loaded_anew(world: World):
     world.wait(REFRESH_S + 3)
     assert world.told("b")["digest"] != before
     assert world.state("b") == "Loaded"
+
+
+def test_two_fetches_for_one_name_mixed_their_files(world: World):
+    """The image was corrected while the first was still on its way, slowly."""
+    world.registry.images["reg/b:1"] = world.adapter("other", r=4)
+    world.deferred = True
+    world.want(wanted())
+    world.wait(1)
+    world.want(wanted(image="reg/b:1"))
+    world.wait(1)
+    first, second = world.pending
+    places: list[Path] = []
+
+    def overtaken(folder: Path) -> None:
+        places.append(folder)
+        if len(places) == 1:
+            second()
+
+    world.registry.fetching = overtaken
+    first()
+    world.pending.clear()
+    world.deferred = False
+    world.wait()
+    assert len(set(places)) == 2
+    assert (world.told("a")["digest"], world.told("a")["rank"], world.state("a")) == ("sha256:other", 4, "Loaded")
+    assert list((world.root / "cache" / ".incoming").iterdir()) == []
+
+
+def test_what_a_killed_agent_was_fetching_stayed_on_the_disk(world: World):
+    left = world.root / "cache" / ".incoming" / "x"
+    left.mkdir(parents=True)
+    world.start()
+    assert not left.exists()
+
+
+def test_a_tag_that_moved_during_the_fetch_and_back_kept_the_other_content(world: World):
+    first, other = world.registry.images["reg/a:1"], world.adapter("other", lora_alpha=32)
+
+    def move(_: Path) -> None:
+        world.registry.images["reg/a:1"] = other
+
+    world.registry.fetching = move
+    world.want(wanted())
+    world.wait()
+    assert world.told("a")["digest"] == "sha256:other"
+    world.registry.fetching = lambda _: None
+    world.registry.images["reg/a:1"] = first
+    world.wait(REFRESH_S + 3)
+    assert world.told("a")["digest"] == "sha256:one"
+
+
+def test_an_image_that_is_refused_while_it_is_unpacked_was_fetched_every_five_minutes(world: World):
+    def bomb(_: Path) -> None:
+        raise AdapterRefusedError(reason=Reason.FILES_INVALID, message="it unpacks to more than 32 GiB")
+
+    world.registry.fetching = bomb
+    world.want(wanted())
+    world.wait(1000)
+    assert world.registry.pulls == 1
+    assert world.told("a")["message"] == "it unpacks to more than 32 GiB"
+    world.registry.images["reg/a:1"] = world.adapter("better")
+    world.registry.fetching = lambda _: None
+    world.wait(400)
+    assert world.state("a") == "Loaded"
+
+
+def test_a_list_that_is_as_before_a_mistake_was_told_as_broken_for_ever(world: World):
+    world.want(wanted())
+    world.wait()
+    good = (world.root / "adapters.json").read_bytes()
+    (world.root / "adapters.json").write_bytes(b"{")
+    world.wait()
+    assert world.agent.told["message"]
+    (world.root / "adapters.json").write_bytes(good)
+    world.wait()
+    assert "message" not in world.agent.told
+
+
+def test_a_broken_list_was_told_every_second(world: World, capsys: pytest.CaptureFixture[str]):
+    (world.root / "adapters.json").write_bytes(b'{"adapters": "two  spaces"}')
+    world.wait(20)
+    assert capsys.readouterr().err.count("two") == 1
+
+
+def test_a_slow_engine_is_not_taken_for_a_step_that_hangs(world: World):
+    """Eight loads of five minutes each outlasted what /health takes for alive."""
+    folder = str(world.adapter("one"))
+    load = world.engine.load
+
+    def slow(name: str, path: str) -> None:
+        world.now += 100
+        load(name, path)
+
+    world.agent.engine = SlowEngine(world.engine, slow)
+    world.want(*({"name": f"a{number}", "folder": folder} for number in range(8)))
+    longest = 0.0
+    for _ in range(20):
+        began = world.now
+        world.agent.step()
+        longest = max(longest, world.now - began)
+        world.now += 1
+    assert len(world.engine.adapters) == 8
+    assert longest <= agent_module.ACT_S + 100
+
+
+def test_a_disk_without_room_was_told_as_a_volume_that_cannot_be_read(world: World, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sources, "_copy", full)
+    world.want({"name": "b", "folder": str(world.adapter("one"))})
+    world.wait()
+    assert "cannot be kept below" in world.told("b")["message"]
