@@ -161,14 +161,7 @@ class _Download:
             content = stage.content
             with disk.writing(subject):
                 disk.require_room(content, total.bytes_total - _bytes_in(content), subject)
-            with ThreadPoolExecutor(max_workers=_AT_A_TIME) as pool:
-                done = [pool.submit(self._bring, file, commit, content, total) for file in files]
-                try:
-                    for future in done:
-                        future.result()
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            self._bring_all(files, commit, content, total)
             with disk.writing(subject):
                 _leave_only(content, {file.path for file in files})
             found = files_of(content)
@@ -182,6 +175,20 @@ class _Download:
             commit = _commit(api, wanted)
             listed = api.list_repo_tree(wanted.model, revision=commit, recursive=True)
             return commit, hub_files.chosen(listed, patterns, self.limits, wanted.subject, keep=keep)
+
+    def _bring_all(self, files: Sequence[HubFile], commit: str, content: Path, total: Total) -> None:
+        pool = ThreadPoolExecutor(max_workers=_AT_A_TIME)
+        waits = True
+        try:
+            for done in [pool.submit(self._bring, file, commit, content, total) for file in files]:
+                done.result()
+        except (KeyboardInterrupt, SystemExit):
+            waits = False
+            raise
+        finally:
+            # After a failure nobody may still write when the next attempt begins. A process that is told to end has no
+            # time for that.
+            pool.shutdown(wait=waits, cancel_futures=True)
 
     def _bring(self, file: HubFile, commit: str, content: Path, total: Total) -> None:
         with self._understood():

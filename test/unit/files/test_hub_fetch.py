@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -104,6 +107,28 @@ def test_a_wrong_token_is_not_told(served, tmp_path):
     error = failure("org/model", tmp_path / "out", token="hf_sesame")
     assert error.kind in {Kind.DENIED, Kind.NOT_FOUND}
     assert "sesame" not in str(error)
+
+
+def test_a_download_that_was_told_to_end_went_on_to_the_end_of_its_files(tmp_path, monkeypatch):
+    fake = FakeHub(models={"org/model": dict(FILES)})
+    told, released = threading.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "/resolve/" in request.path and request.method == "GET":
+            loop.append(asyncio.get_running_loop())
+            if not told.is_set():
+                told.set()
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            await released.wait()
+        return await fake.answer(request)
+
+    loop: list[asyncio.AbstractEventLoop] = []
+    with threaded(listening(answer)) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        with pytest.raises(KeyboardInterrupt):
+            hub.fetch("org/model", tmp_path / "out")
+        assert not released.is_set()
+        loop[0].call_soon_threadsafe(released.set)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
