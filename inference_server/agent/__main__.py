@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -15,9 +16,9 @@ from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from inference_server import contract
+from inference_server import contract, ending
 from inference_server.agent import base_model, report, server, wanted, weights
-from inference_server.agent.agent import STEP_S, Agent
+from inference_server.agent.agent import ACT_S, STEP_S, Agent
 from inference_server.agent.engine import LOAD_TIMEOUT_S, Engine
 from inference_server.agent.inspection import Checks
 from inference_server.agent.metrics import Metrics
@@ -30,8 +31,9 @@ from inference_server.weights.state import Phase
 
 # Fetches side by side: enough that one slow registry does not hold up the others.
 FETCHES: Final = 4
-# A step may load LOADS_PER_STEP adapters; one that takes longer than a single load may take hangs.
-STUCK_S: Final = 2 * LOAD_TIMEOUT_S
+# The longest step: at its last moment it begins to replace an adapter (one goes, the new one comes, or the old one
+# again).
+STUCK_S: Final = ACT_S + 4 * LOAD_TIMEOUT_S
 
 
 def main(words: Sequence[str]) -> int:
@@ -39,8 +41,12 @@ def main(words: Sequence[str]) -> int:
     try:
         return run(parse(words))
     except InputError as refusal:
-        print(f"inference_server.agent: {refusal}", file=sys.stderr)
-        return refusal.exit_code
+        code, cause = refusal.exit_code, str(refusal)
+    except Exception as error:  # noqa: BLE001 (a fault of our own, and the cause must still be told)
+        traceback.print_exception(error)
+        code, cause = contract.EXIT_ENGINE, f"a fault of the agent's own: {type(error).__name__}: {error}"
+    ending.tell(f"inference_server.agent: ended ({code}): {cause}")
+    return code
 
 
 def run(options: Options) -> int:
@@ -143,4 +149,4 @@ def _signature(secrets: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ending.leave(main(sys.argv[1:]))

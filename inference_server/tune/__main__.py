@@ -44,4 +44,4 @@ def _run(words: Sequence[str]) -> Ending:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    ending.leave(main(sys.argv[1:]))

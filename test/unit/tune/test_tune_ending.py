@@ -22,7 +22,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_cause_alone_is_one_line(log: Path, capsys: pytest.CaptureFixture[str]):
     """As after every failure."""
-    ending.tell("ended (65): a broken line")
+    ending.tell("ended (65):\na broken line")
 
     assert log.read_text() == "ended (65): a broken line"
     assert capsys.readouterr().err == "ended (65): a broken line\n"
@@ -43,3 +43,10 @@ def test_a_report_that_is_too_long_gives_way(log: Path):
     ending.tell("ended (0): trained", report="x" * ending.MAX_BYTES)
 
     assert log.read_text() == "ended (0): trained"
+
+
+def test_a_message_that_is_cut_ended_in_half_a_letter(log: Path):
+    ending.tell("é" * ending.MAX_BYTES)
+    assert set(log.read_text(encoding="utf-8")) == {"é"}
+    ending.tell("é" * ending.MAX_BYTES, report=REPORT)
+    assert json.loads(log.read_text(encoding="utf-8").splitlines()[-1]) == json.loads(REPORT)
