@@ -82,6 +82,7 @@ class _List:
         self._peek()
         self._move(self._at + 1)  # the `[` that read() has seen
         if self._peek() == "]":
+            yield from self._rest()
             return
         while True:
             if self._peek() != "{":
@@ -93,11 +94,18 @@ class _List:
                 return
             mark = self._peek()
             if mark == "]":
+                yield from self._rest()
                 return
             if mark != ",":
                 yield Fault(self._place(), "not JSON: after an object, `,` or the list's end `]` is missing")
                 return
             self._move(self._at + 1)
+
+    def _rest(self) -> Iterator[Fault]:
+        """After the list's end: nothing, lest rows go missing without a word."""
+        self._move(self._at + 1)
+        if self._peek():
+            yield Fault(self._place(), "more stands after the end of the list; write one list, or one object a line")
 
     def _object(self) -> Row | Fault:
         wanted = _CHUNK_BYTES

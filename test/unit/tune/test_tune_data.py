@@ -278,3 +278,16 @@ def test_equal_data_has_an_equal_digest(tmp_path):
     changed.run()
     assert changed.digest != first.digest
     assert changed.form is Form.PROMPT_COMPLETION
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{json.dumps(GOOD)}]\n[{json.dumps(GOOD)}]\n",
+        f"[{json.dumps(GOOD)}] x",
+        f"[]\n{json.dumps(GOOD)}\n",
+    ],
+)
+def test_rows_after_the_end_of_a_list_went_missing_without_a_word(tmp_path, text):
+    (tmp_path / "train.json").write_text(text)
+    assert "more stands after the end of the list" in refused(tmp_path)
