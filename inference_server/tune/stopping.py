@@ -23,6 +23,7 @@ class Stopping:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-        if not self.gentle:
+        again, self.asked = self.asked, True
+        # The last words of a process that ends already are not to be cut off.
+        if not self.gentle and not again:
             raise StoppedError

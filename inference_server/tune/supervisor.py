@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Final
@@ -77,8 +78,10 @@ class Supervisor:
         """Hands a signal on: the processes save a checkpoint and end. May be called from a signal handler."""
         self.stop_signal = number
         for worker in self._workers:
-            if worker.process.poll() is None:
-                worker.process.send_signal(signal.SIGTERM)
+            # Not by the process's own methods: these reap what has just ended, and _wait would never hear of it.
+            if worker.process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(worker.process.pid, signal.SIGTERM)
 
     def _start(self, rank: int, count: int, port: int) -> _Worker:
         reading, writing = os.pipe()
