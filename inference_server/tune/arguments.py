@@ -105,8 +105,8 @@ def parse(words: Sequence[str]) -> Arguments:
         data_image=found.data_image,
         output=found.output,
         output_image=found.output_image,
-        pull_secrets=tuple(_secret(found.secrets, name) for name in found.pull_secret),
-        push_secrets=tuple(_secret(found.secrets, name) for name in found.push_secret),
+        pull_secrets=tuple(_secret(contract.ARG_PULL_SECRET, found.secrets, name) for name in found.pull_secret),
+        push_secrets=tuple(_secret(contract.ARG_PUSH_SECRET, found.secrets, name) for name in found.push_secret),
         private=tuple(_network(text) for text in found.allow_private_urls),
         host=found.host,
         port=found.port,
@@ -114,9 +114,9 @@ def parse(words: Sequence[str]) -> Arguments:
     )
 
 
-def _secret(folder: Path, name: str) -> Path:
+def _secret(field: str, folder: Path, name: str) -> Path:
     if not name or "/" in name or name.startswith("."):
-        raise InputError(field=contract.ARG_PULL_SECRET, rule="the name of a Secret", found=repr(name))
+        raise InputError(field=field, rule="the name of a Secret", found=repr(name))
     return folder / name
 
 

@@ -29,6 +29,6 @@ def read(path: Path, name: str, wanted: Collection[str]) -> Iterator[Row | Fault
                 for values in batch.to_pylist():
                     number += 1
                     yield Row(f"{name}: row {number}", values)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         place = f"{name}: row {number + 1}" if number else name
         yield Fault(place, f"not Parquet: {' '.join(str(error).split())[:200]}")

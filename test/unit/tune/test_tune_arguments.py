@@ -45,3 +45,9 @@ def test_a_wrong_word_is_refused(words):
     with pytest.raises(InputError) as caught:
         arguments.parse(words)
     assert caught.value.exit_code == contract.EXIT_USAGE
+
+
+def test_a_wrong_push_secret_was_told_as_a_pull_secret():
+    with pytest.raises(InputError) as caught:
+        arguments.parse(["run", "--model", "m", "--push-secret", "../x"])
+    assert caught.value.field == contract.ARG_PUSH_SECRET
