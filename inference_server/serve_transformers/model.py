@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from inference_server import contract
+from inference_server.files.clock import SystemClock
+from inference_server.files.errors import FetchError
 from inference_server.serve import model_folder
 from inference_server.serve.refusal import InputError
 from inference_server.serve_transformers.options import Options
@@ -103,20 +105,24 @@ def _folder(options: Options) -> Path:
     if options.model.startswith(("/", ".")):
         return Path(options.model)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    from inference_server.files.hub_failures import understood
 
     patterns = [*DATA_PATTERNS, *(CODE_PATTERNS if options.trust_remote_code else ())]
     try:
-        # The token, where there is one, is read from the environment (contract.ENV_HUB_TOKEN).
-        found = snapshot_download(
-            options.model, revision=options.revision, cache_dir=options.download_dir, allow_patterns=patterns
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        told = " ".join(str(error).split())
-        missing = isinstance(error, HFValidationError) or "404" in told
-        code = contract.EXIT_MODEL if missing else contract.EXIT_UNAVAILABLE
-        field, rule = f"model {options.model}", "on the hub and open to this pod"
-        raise InputError(field=field, rule=rule, found=told[:400], exit_code=code) from error
+        # The token, where there is one, is read from the environment.
+        with understood(options.model, SystemClock(), has_token=bool(os.environ.get(contract.ENV_HUB_TOKEN))):
+            found = snapshot_download(
+                options.model, revision=options.revision, cache_dir=options.download_dir, allow_patterns=patterns
+            )
+    except FetchError as error:
+        raise InputError(
+            field=f"model {options.model}",
+            rule="on the hub and open to this pod",
+            found=error.found,
+            remedy=error.remedy,
+            exit_code=contract.EXIT_UNAVAILABLE if error.retryable else contract.EXIT_MODEL,
+        ) from error
     model_folder.check(found, None)
     return Path(found)
 
