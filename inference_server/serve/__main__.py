@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,10 @@ def main(words: Sequence[str]) -> int:
         cause = _serve(words)
     except InputError as refusal:
         cause = Cause(code=refusal.exit_code, text=str(refusal))
+    except Exception as error:  # noqa: BLE001 (a fault of our own, and the cause must still be told)
+        traceback.print_exception(error)
+        text = f"the engine could not be started: {type(error).__name__}: {error}"
+        cause = Cause(code=contract.EXIT_ENGINE, text=text)
     ending.tell(f"{PREFIX}ended ({cause.code}): {cause.text}")
     return cause.code
 

@@ -13,6 +13,10 @@ from inference_server.serve.refusal import InputError
 # The safetensors format: 8 bytes with the length of a JSON header, the header, the tensors; the format's own bound.
 LENGTH_BYTES: Final = 8
 MAX_HEADER_BYTES: Final = 100_000_000
+# A line of it names one tensor: this is room for half a million.
+MAX_INDEX_BYTES: Final = 64 * 2**20
+# What reading JSON of another form ends in; json counts nesting by recursion.
+NOT_OF_THE_FORM: Final = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 SUFFIX: Final = ".safetensors"
 INDEX: Final = "model.safetensors.index.json"
 
@@ -49,9 +53,13 @@ def _check_index(folder: Path, names: set[str]) -> None:
         return
     path = folder / INDEX
     try:
-        index: Any = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            raw = file.read(MAX_INDEX_BYTES + 1)
+        if len(raw) > MAX_INDEX_BYTES:
+            raise _broken(path, f"an index of at most {MAX_INDEX_BYTES} bytes", "more")
+        index: Any = json.loads(raw)
         named = set(index["weight_map"].values())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, *NOT_OF_THE_FORM) as error:
         raise _broken(path, "an index of weights", f"{type(error).__name__}: {error}") from error
     lacking = sorted(str(name) for name in named - names)
     if lacking:
@@ -72,7 +80,7 @@ def _check_size(path: Path) -> None:
         whole = LENGTH_BYTES + length + end
     except OSError as error:
         raise _missing(str(path), "a readable file", error.strerror or "an error") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except NOT_OF_THE_FORM as error:
         raise _broken(path, "weights as safetensors", "a header that cannot be read") from error
     if whole != size:
         raise _broken(path, f"{whole} bytes, as its header says", f"{size}")

@@ -11,6 +11,9 @@ from inference_server import contract
 from inference_server.serve import model_folder
 from inference_server.serve.refusal import InputError
 
+# Deeper than the parser goes.
+DEEP = struct.pack("<Q", 200_000) + b"[" * 200_000
+
 
 def weights(path: Path, size: int = 64, header: Any = None) -> None:
     """A file of the safetensors format with one tensor of that many bytes."""
@@ -59,7 +62,9 @@ def test_a_header_of_another_form_is_refused(folder: Path, header: Any):
     refusal(folder)
 
 
-@pytest.mark.parametrize("raw", [b"", b"\xff" * 200, struct.pack("<Q", 4) + b"{{{{", struct.pack("<Q", 2**40) + b"{}"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"\xff" * 200, struct.pack("<Q", 4) + b"{{{{", struct.pack("<Q", 2**40) + b"{}", DEEP]
+)
 def test_rubbish_is_refused(folder: Path, raw: bytes):
     """A page of an error message, or a length that would fill the memory."""
     (folder / "model-1.safetensors").write_bytes(raw)
@@ -72,8 +77,9 @@ def test_a_file_that_the_index_names_must_be_there(folder: Path):
     assert "all but model-2.safetensors" in refusal(folder).found
     weights(folder / "model-2.safetensors")
     model_folder.check(str(folder), None)
-    (folder / model_folder.INDEX).write_text("[]")
-    assert model_folder.INDEX in refusal(folder).field
+    for raw in ("[]", "[" * 200_000, " " * (model_folder.MAX_INDEX_BYTES + 1)):
+        (folder / model_folder.INDEX).write_text(raw)
+        assert model_folder.INDEX in refusal(folder).field
 
 
 def test_another_load_format_is_the_engines_affair(folder: Path):

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from inference_server import contract
+from inference_server import contract, ending
+from inference_server.serve import __main__ as serve
 from inference_server.serve import leader, supervisor
 from inference_server.serve.causes import Cause
 from inference_server.serve.supervisor import Supervisor
@@ -187,3 +188,14 @@ def test_the_kernels_count_of_killed_processes_is_read(tmp_path: Path):
 def test_shared_memory_is_described(tmp_path: Path):
     assert "MiB free" in supervisor.shared_memory(str(tmp_path))
     assert supervisor.shared_memory("/nowhere") == "not there"
+
+
+def test_an_engine_that_cannot_be_started_ended_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    log = tmp_path / "termination-log"
+    log.touch()
+    monkeypatch.setattr(ending, "TERMINATION_LOG", log)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    assert serve.main(["--model", "org/name"]) == contract.EXIT_ENGINE
+    assert "the engine could not be started: FileNotFoundError" in log.read_text()
