@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
@@ -55,7 +55,7 @@ class Root:
     """
 
     folder: Path
-    only: Sequence[str]
+    only: tuple[str, ...]
     limits: Limits
     subject: str
     _bytes: int = field(init=False, default=0)

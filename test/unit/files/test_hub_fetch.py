@@ -153,10 +153,15 @@ def test_what_an_attempt_at_another_commit_left_is_not_mixed_in(served, tmp_path
     assert tree(tmp_path / "out") == {"model.safetensors": b"new"}
 
 
-@pytest.mark.parametrize("pattern", ["*.bin", "*.py", "*"])
+@pytest.mark.parametrize("pattern", ["*.bin", "model*", "*"])
 def test_pickles_and_programs_are_refused_even_when_asked_for(served, tmp_path, pattern):
     assert failure("org/model", tmp_path / "out", patterns=[pattern]).kind is Kind.UNSAFE
     assert not [path for path, _, _ in served.asked if "/resolve/" in path]
+
+
+def test_programs_come_where_exactly_they_are_asked_for(served, tmp_path):
+    fetched = hub.fetch("org/model", tmp_path / "out", patterns=[*hub.SAFE_PATTERNS, "*.py"])
+    assert fetched.files == tuple(sorted((*SAFE, "modeling_x.py")))
 
 
 def test_a_model_of_pickles_alone_says_so(served, tmp_path):

@@ -39,7 +39,7 @@ def test_any_files_come_out_as_they_went_in_and_always_as_the_same_image(files):
             os.utime(Path(one, name), (5, 5))
         again = pack(Path(one), [*reversed(list(written)), *written], Path(out, "again"), {"a": "b"}, "image")
         assert (packed.digest, packed.layer_digest, packed.config) == (again.digest, again.layer_digest, again.config)
-        root = Root(folder=Path(out, "root"), only="data", limits=Limits(), subject="image")
+        root = Root(folder=Path(out, "root"), only=("data",), limits=Limits(), subject="image")
         root.folder.mkdir()
         root.apply(packed.layer, is_gzip=True)
         root.finish()
