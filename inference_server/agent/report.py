@@ -36,7 +36,7 @@ def encode(report: Mapping[str, Any]) -> bytes:
         raw = _json({**report, "adapters": shorter})
         if len(raw) <= contract.REPORT_MAX_BYTES:
             return raw
-    while len(raw) > contract.REPORT_MAX_BYTES:
+    while shorter and len(raw) > contract.REPORT_MAX_BYTES:
         shorter = shorter[: len(shorter) * 3 // 4]
         raw = _json({**report, "adapters": shorter, "omitted": len(adapters) - len(shorter)})
     return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -89,6 +90,11 @@ class Keeper:
             # A disk that breaks, a volume that goes: told as everything else, since nobody looks at a dead thread.
             found = f"{type(error).__name__}: {error}"
             self.clock.sleep(self._told(FetchError(kind=Kind.DISK_FULL, subject=str(self.store.root), found=found)))
+            return False
+        except Exception as error:  # noqa: BLE001 (libraries raise what they like, and this thread may not end)
+            traceback.print_exception(error)
+            found = f"a fault of the agent's own: {type(error).__name__}: {error}"
+            self.clock.sleep(self._told(FetchError(kind=Kind.INVALID, subject=self.wanted, found=found)))
             return False
         return True
 

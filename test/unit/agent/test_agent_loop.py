@@ -408,6 +408,10 @@ def test_a_report_of_long_failures_stays_within_its_size(world: World):
     assert told["omitted"] + len(told["adapters"]) == 256
 
 
+def test_a_report_that_is_too_long_without_adapters_was_shortened_for_ever():
+    assert json.loads(report.encode({"adapters": [], "weights": {"source": "s" * 70_000}}))["adapters"] == []
+
+
 def test_a_pickle_in_a_volume_is_told_as_one(world: World):
     folder = world.adapter("pickled")
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")

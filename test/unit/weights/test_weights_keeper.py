@@ -284,3 +284,15 @@ def test_what_others_wrote_beside_is_not_believed(keeper: Make, origin: Any, tmp
         keeper().run()
 
     assert len(origin.asked) == 5
+
+
+def test_an_error_that_nobody_thought_of_ended_the_fetching_without_a_word(keeper: Make, clock: Any, scripted: Any):
+    """The thread was gone, the agent healthy, and the engine waited a quarter of an hour."""
+    made = keeper(of=scripted(failures=[RuntimeError("of a library")]))
+    told = []
+    clock.on_sleep = lambda: told.append(made.state.standing())
+    made.run()
+
+    assert told[0].phase is Phase.FAILED
+    assert "RuntimeError: of a library" in told[0].message
+    assert made.state.standing().phase is Phase.READY
