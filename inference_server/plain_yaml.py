@@ -8,7 +8,7 @@ from typing import Any, Final
 import yaml
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 
 MAX_BYTES: Final = 64 * 1024
 MAX_WHOLE: Final = 2**64

@@ -25,7 +25,7 @@ from inference_server.agent.metrics import Metrics
 from inference_server.agent.options import Options, parse
 from inference_server.agent.preparation import Preparer
 from inference_server.agent.sources import ImageSource, Sources
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.weights.keeper import Keeper
 from inference_server.weights.state import Phase
 

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from inference_server.agent.refusal import AdapterRefusedError, Reason
 from inference_server.finite import is_finite
-from inference_server.serve.refusal import shown
+from inference_server.refusal import shown
 
 FILE_NAME: Final = "adapter_config.json"
 MAX_BYTES: Final = 1024 * 1024

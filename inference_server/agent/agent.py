@@ -15,7 +15,7 @@ from inference_server.agent.engine import EngineUnreachableError, Listing
 from inference_server.agent.metrics import Metrics
 from inference_server.agent.preparation import Prepared, Preparing, describe
 from inference_server.agent.refusal import AdapterRefusedError
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 
 # Between two looks at the list and at the engine.
 STEP_S: Final = 1.0

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from inference_server import contract
 from inference_server.agent.weights import WeightsOptions
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 
 
 @frozen(kw_only=True)

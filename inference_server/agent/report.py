@@ -9,7 +9,7 @@ from typing import Any, Final
 from inference_server import contract
 from inference_server.agent.decisions import Known, Situation, state
 from inference_server.agent.refusal import AdapterRefusedError, Reason, line
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 
 # Many adapters that all have much to say must still fit: their messages get shorter, then they go.
 MESSAGE_LIMITS: Final = (300, 120, 40, 0)

@@ -16,7 +16,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError, shown
+from inference_server.refusal import InputError, shown
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_ADAPTERS: Final = 256

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inference_server import contract, ending
+from inference_server.notice import PREFIX, tell
+from inference_server.refusal import InputError
 from inference_server.serve import argv, config_file, model_folder, own_arguments, supervisor
 from inference_server.serve.causes import Cause
-from inference_server.serve.notice import PREFIX, tell
-from inference_server.serve.refusal import InputError
 
 
 def main(words: Sequence[str]) -> int:

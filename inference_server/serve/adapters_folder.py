@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 
 FILES: Final = frozenset({"adapter_config.json", "adapter_model.safetensors"})
 

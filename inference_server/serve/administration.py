@@ -15,8 +15,8 @@ from typing import Final
 
 from attrs import frozen
 
+from inference_server.refusal import InputError
 from inference_server.serve.asgi import Application, Receive, Scope, Send, path_of, refused, reply
-from inference_server.serve.refusal import InputError
 
 NOT_FOUND: Final = 404
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})

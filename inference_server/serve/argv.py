@@ -9,10 +9,10 @@ from typing import Any, Final
 from attrs import frozen
 
 from inference_server import contract
+from inference_server.refusal import InputError, nearest, shown
 from inference_server.serve import adapters_folder
 from inference_server.serve.config_file import ConfigFile
 from inference_server.serve.own_arguments import NAMES, OwnArguments
-from inference_server.serve.refusal import InputError, nearest, shown
 
 # Layers around vLLM's application, the innermost first: the queue is guarded below /chat, which asks the guarded paths.
 GUARD_MIDDLEWARE: Final = "inference_server.serve.queue_guard.QueueGuard"

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from inference_server.serve.refusal import InputError, shown
+from inference_server.refusal import InputError, shown
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from attrs import define, frozen
 
+from inference_server.refusal import InputError
 from inference_server.serve.asgi import Application, Message, Receive, Scope, Send, refused, reply
-from inference_server.serve.refusal import InputError
 
 # Room for a million tokens as text, or a dozen photographs in base64.
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024

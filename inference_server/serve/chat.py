@@ -14,6 +14,7 @@ from typing import Any, Final
 from attrs import define, frozen
 
 from inference_server import contract
+from inference_server.refusal import InputError
 from inference_server.serve import dialogs, sampling
 from inference_server.serve.asgi import (
     Answer,
@@ -27,7 +28,6 @@ from inference_server.serve.asgi import (
     refused,
     reply,
 )
-from inference_server.serve.refusal import InputError
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 OK: Final = 200

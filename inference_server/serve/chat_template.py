@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError, nearest
+from inference_server.refusal import InputError, nearest
 
 FOLDER: Final = Path(__file__).resolve().parent / "templates"
 SUFFIX: Final = ".jinja"

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from inference_server import contract, plain_yaml
 from inference_server.plain_yaml import refusal
-from inference_server.serve.refusal import nearest, shown
+from inference_server.refusal import nearest, shown
 
 # Keys of KAITO's file that this server takes without acting on them.
 WITHOUT_EFFECT: Final = ("kv_cache_cpu_memory_utilization", "max_probe_steps")

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from inference_server.refusal import InputError, nearest, shown
 from inference_server.serve import sampling
-from inference_server.serve.refusal import InputError, nearest, shown
 
 INPUT_DATA, INPUT_STRING, PARAMETERS = "input_data", "input_string", "parameters"
 # Each dialog is a request of its own to the engine.

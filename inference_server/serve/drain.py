@@ -15,9 +15,9 @@ from typing import Any, Final
 from attrs import define, field
 
 from inference_server import contract
+from inference_server.notice import tell
+from inference_server.refusal import InputError
 from inference_server.serve.asgi import Application, Message, Receive, Scope, Send, path_of, refused, reply
-from inference_server.serve.notice import tell
-from inference_server.serve.refusal import InputError
 
 UNAVAILABLE: Final = 503
 CLOSE: Final = (b"connection", b"close")

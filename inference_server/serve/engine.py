@@ -24,9 +24,9 @@ from typing import Any, Final, NoReturn
 from attrs import define, field
 
 from inference_server import contract
+from inference_server.refusal import InputError
 from inference_server.serve import chat_template, rank_health
 from inference_server.serve.argv import Option
-from inference_server.serve.refusal import InputError
 
 SUBCOMMAND: Final = "serve"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 
 # The safetensors format: 8 bytes with the length of a JSON header, the header, the tensors; the format's own bound.
 LENGTH_BYTES: Final = 8

@@ -8,7 +8,7 @@ from typing import Final
 from attrs import frozen
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError, shown
+from inference_server.refusal import InputError, shown
 
 # KAITO's own wrapper of vLLM (its inference_api.py) takes these, and users' pod templates carry them along.
 KAITO_CONFIG_FILE: Final = "--kaito-config-file"

@@ -13,8 +13,8 @@ from typing import Any, Final
 from attrs import define, field, frozen
 from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
+from inference_server.notice import tell
 from inference_server.serve.asgi import Answer, Application, Receive, Scope, Send, encode, path_of, reply
-from inference_server.serve.notice import tell
 
 TOO_MANY: Final = 429
 # Upstream's prefixes (its rate_limit.py), and vLLM's other paths that lead to the same engine.

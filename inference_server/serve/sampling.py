@@ -12,7 +12,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from inference_server.finite import is_finite
-from inference_server.serve.refusal import InputError, nearest, shown
+from inference_server.refusal import InputError, nearest, shown
 
 # What the historic server took and this one does not need: accepted while it asks for nothing.
 KWARGS: Final = "generate_kwargs"

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from attrs import define, field, frozen
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError, shown
+from inference_server.refusal import InputError, shown
 from inference_server.weights.wording import progress_text
 
 ASK_EVERY_S: Final = 0.5

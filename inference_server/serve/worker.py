@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from inference_server import contract
+from inference_server.notice import tell
+from inference_server.refusal import InputError
 from inference_server.serve import administration, argv, config_file, model_folder, own_arguments, weights
-from inference_server.serve.notice import tell
-from inference_server.serve.refusal import InputError
 from inference_server.serve.supervisor import ENV_VERDICT, Verdict, report
 
 WITHOUT_A_WORD: Final = (

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from inference_server import contract, ending
+from inference_server.refusal import InputError
 from inference_server.serve.drain import Drain
-from inference_server.serve.refusal import InputError
 from inference_server.serve_transformers import options
 from inference_server.serve_transformers.options import Options
 

@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from inference_server import contract
+from inference_server.refusal import InputError
 from inference_server.serve.chat import ChatRoute
-from inference_server.serve.refusal import InputError
 from inference_server.serve_transformers import requests, wire
 from inference_server.serve_transformers.generation import GenerationError, Generator, Piece
 from inference_server.serve_transformers.metrics import Metrics

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from attrs import define, field, frozen
 
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.serve_transformers.model import Model
 from inference_server.serve_transformers.requests import Asked
 

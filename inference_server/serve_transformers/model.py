@@ -11,8 +11,8 @@ from attrs import frozen
 from inference_server import contract
 from inference_server.files.clock import SystemClock
 from inference_server.files.errors import FetchError
+from inference_server.refusal import InputError
 from inference_server.serve import model_folder
-from inference_server.serve.refusal import InputError
 from inference_server.serve_transformers.options import Options
 
 if TYPE_CHECKING:

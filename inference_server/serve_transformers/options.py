@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -11,8 +10,9 @@ from typing import Any, Final, NoReturn
 from attrs import frozen
 
 from inference_server import contract
+from inference_server.notice import tell
+from inference_server.refusal import InputError, nearest, shown
 from inference_server.serve import chat_template, config_file
-from inference_server.serve.refusal import InputError, nearest, shown
 
 DTYPES: Final = ("auto", "float16", "bfloat16", "float32")
 # Requests wait for the one that is answered: as many as a person is patient for.
@@ -106,7 +106,7 @@ def _words_of(file: config_file.ConfigFile) -> list[str]:
         else:
             words.append(f"--{name}={_plain(key, value)}")
     for name in idle:
-        print(f"inference_server: {name} in the config file has no effect on transformers", file=sys.stderr)
+        tell(f"{name} in the config file has no effect on transformers")
     return words
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from inference_server.finite import is_finite
-from inference_server.serve.refusal import InputError, nearest, shown
+from inference_server.refusal import InputError, nearest, shown
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 MAX_MESSAGES: Final = 4096

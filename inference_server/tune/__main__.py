@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 from inference_server import contract, ending
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune import arguments
 from inference_server.tune.supervisor import Ending
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 from attrs import frozen
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune.config import LORA, METHODS
 
 

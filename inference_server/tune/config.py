@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from inference_server import plain_yaml
 from inference_server.plain_yaml import refusal
-from inference_server.serve.refusal import nearest, shown
+from inference_server.refusal import nearest, shown
 from inference_server.tune import config_keys as keys
 from inference_server.tune.example import Columns
 

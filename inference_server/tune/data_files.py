@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError, nearest, shown
+from inference_server.refusal import InputError, nearest, shown
 from inference_server.tune import csv_rows, json_rows, parquet_rows
 from inference_server.tune.rows import Fault, Row
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from inference_server.serve.refusal import shown
+from inference_server.refusal import shown
 from inference_server.tune.rows import parse_json
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")

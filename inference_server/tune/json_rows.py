@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from inference_server.serve.refusal import shown
+from inference_server.refusal import shown
 from inference_server.tune.rows import (
     DECODER,
     MAX_ROW_BYTES,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Final
 
 from inference_server import contract
@@ -11,7 +10,8 @@ from inference_server.files.errors import FetchError
 from inference_server.files.oci import image
 from inference_server.files.oci.credentials import Credentials
 from inference_server.files.oci.reference import Reference
-from inference_server.serve.refusal import InputError
+from inference_server.notice import tell
+from inference_server.refusal import InputError
 from inference_server.tune import adapter
 from inference_server.tune.arguments import Arguments
 
@@ -37,7 +37,7 @@ def push(arguments: Arguments, clock: Clock | None = None) -> str:
         except FetchError as error:
             if wait_s is None or not error.retryable:
                 raise _refusal(error) from error
-            print(f"inference_server: {error}; trying again in {wait_s:.0f} s", file=sys.stderr, flush=True)
+            tell(f"{error}; trying again in {wait_s:.0f} s")
             clock.sleep(wait_s)
     raise AssertionError
 

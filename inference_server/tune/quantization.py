@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 
 
 def check(quantization: Mapping[str, Any], device: str) -> None:

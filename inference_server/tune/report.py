@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune.progress import Progress, State
 
 GpuMemory = Callable[[], Mapping[str, tuple[int, int]]]

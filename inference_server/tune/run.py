@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune import adapter, pushing, report
 from inference_server.tune.arguments import Arguments
 from inference_server.tune.progress import Progress, State

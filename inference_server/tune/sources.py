@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from inference_server import contract
 from inference_server.files import hub, urls
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.oci import image
 from inference_server.files.oci.credentials import Credentials
+from inference_server.notice import tell
+from inference_server.refusal import InputError
 from inference_server.serve import model_folder
-from inference_server.serve.refusal import InputError
 from inference_server.tune.arguments import Arguments
 
 
@@ -19,13 +19,13 @@ def bring_data(arguments: Arguments) -> None:
     """Fills the data's folder from an image or from URLs; a mounted volume is there already. Raises InputError."""
     try:
         if arguments.data_image is not None:
-            _say(f"pulling the data of {arguments.data_image}")
+            tell(f"pulling the data of {arguments.data_image}")
             image.pull(arguments.data_image, arguments.data, credentials=Credentials.of_folders(arguments.pull_secrets))
         for number, url in enumerate(arguments.data_urls):
             # Two URLs may end in the same name, so each has a folder of its own.
             folder = arguments.data / f"url-{number}" if len(arguments.data_urls) > 1 else arguments.data
             path = urls.download(url, folder, allowed_private=arguments.private)
-            _say(f"downloaded {path.name}")
+            tell(f"downloaded {path.name}")
     except FetchError as error:
         raise _refusal(error, "data", contract.EXIT_DATA) from error
 
@@ -34,7 +34,7 @@ def bring_model(arguments: Arguments) -> None:
     """Downloads the weights of a model that is a name on a hub, and looks at them. Raises InputError."""
     if arguments.is_hub_model:
         reference = f"{arguments.model}@{arguments.revision}" if arguments.revision else arguments.model
-        _say(f"downloading {reference}")
+        tell(f"downloading {reference}")
         try:
             hub.fetch(reference, arguments.model_folder, token=os.environ.get(contract.ENV_HUB_TOKEN))
         except FetchError as error:
@@ -51,7 +51,3 @@ def _refusal(error: FetchError, what: str, code: int) -> InputError:
     return InputError(
         field=f"{what} {error.subject}", rule="brought here", found=error.found, remedy=error.remedy, exit_code=code
     )
-
-
-def _say(line: str) -> None:
-    print(f"inference_server: {line}", file=sys.stderr, flush=True)

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from inference_server import contract
 from inference_server.plain_yaml import refusal
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune import arrow_data, checkpoint, quantization
 from inference_server.tune.channel import Channel
 from inference_server.tune.config import TuningConfig

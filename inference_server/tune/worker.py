@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from inference_server import contract
+from inference_server.notice import tell
+from inference_server.refusal import InputError
 from inference_server.serve import model_folder
-from inference_server.serve.refusal import InputError
 from inference_server.tune import adapter, arguments, data_files, stopping
 from inference_server.tune.arguments import Arguments
 from inference_server.tune.channel import Channel
@@ -63,7 +64,7 @@ def _work(given: Arguments, channel: Channel, stop: stopping.Stopping) -> Ending
     training = Training(config=wanted, model=model, work=Path(os.environ[ENV_WORK]), channel=channel, stop=stop)
     if training.is_first:
         for note in wanted.notes:
-            print(f"inference_server: {note}", file=sys.stderr, flush=True)
+            tell(note)
     options = wanted.dataset
     files = data_files.choose(given.data, path=options.path, extension=options.extension)
     training.take_data(Examination(files=files, columns=options.columns))

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from inference_server import contract, plain_yaml
+from inference_server.refusal import InputError
 from inference_server.serve import argv, config_file
 from inference_server.serve.adapters_folder import FILES
 from inference_server.serve.argv import GUARD_MIDDLEWARE, MIDDLEWARE, Option
 from inference_server.serve.config_file import ConfigFile
 from inference_server.serve.own_arguments import OwnArguments
-from inference_server.serve.refusal import InputError
 
 VALUE = Option(takes_value=True)
 FLAG = Option(takes_value=False, negatable=True)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from inference_server import contract
+from inference_server.refusal import InputError
 from inference_server.serve import chat_template
-from inference_server.serve.refusal import InputError
 from kaito_controller.catalog.loader import load
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from inference_server.refusal import InputError
 from inference_server.serve import dialogs
-from inference_server.serve.refusal import InputError
 
 TURN = {"role": "user", "content": "q?"}
 

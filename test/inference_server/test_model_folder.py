@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from inference_server import contract
+from inference_server.refusal import InputError
 from inference_server.serve import model_folder
-from inference_server.serve.refusal import InputError
 
 # Deeper than the parser goes.
 DEEP = struct.pack("<Q", 200_000) + b"[" * 200_000

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from inference_server.refusal import InputError
 from inference_server.serve import own_arguments
 from inference_server.serve.own_arguments import OwnArguments
-from inference_server.serve.refusal import InputError
 
 
 def test_the_config_file_is_split_off():

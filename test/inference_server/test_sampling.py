@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from inference_server.refusal import InputError
 from inference_server.serve import sampling
-from inference_server.serve.refusal import InputError
 
 
 def body_for(prompt_tokens: int = 0, /, **kwargs: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.serve_transformers import options, requests
 from inference_server.serve_transformers.stops import StopCutter
 

@@ -11,7 +11,7 @@ import pytest
 from inference_server import contract
 from inference_server.files.oci import image
 from inference_server.files.oci.credentials import Credentials
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune import adapter, arguments, pushing
 from inference_server.tune.arguments import Arguments
 from kaito_controller.testing.ports import free_port

@@ -7,8 +7,8 @@ import pytest
 from inference_server.agent import adapter_config
 from inference_server.agent.refusal import AdapterRefusedError, Reason
 from inference_server.finite import is_finite
+from inference_server.refusal import InputError
 from inference_server.serve import sampling
-from inference_server.serve.refusal import InputError
 from inference_server.serve_transformers import requests
 
 HUGE = 10**400

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_server import contract, plain_yaml
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.serve_transformers import model, options
 from kaito_controller.testing.loopback import listening
 from kaito_controller.testing.threaded import threaded

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_server.agent import wanted
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 
 IMAGE = {"name": "a", "image": "registry/x:1", "pullSecrets": ["s"], "strength": "0.5"}
 

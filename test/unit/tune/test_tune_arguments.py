@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune import arguments
 
 

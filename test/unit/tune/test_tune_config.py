@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune import config
 from inference_server.tune.config import METHODS, TuningConfig
 from inference_server.tune.example import Columns

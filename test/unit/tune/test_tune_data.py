@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune import data_files, rows
 from inference_server.tune.examination import Examination
 from inference_server.tune.example import Columns, Conversation, Exchange, Form, Text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune import report
 from inference_server.tune.channel import Channel, Listener
 from inference_server.tune.progress import Progress, State

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inference_server import contract
-from inference_server.serve.refusal import InputError
+from inference_server.refusal import InputError
 from inference_server.tune import arguments, data_files, sources
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from inference_server import contract
+from inference_server.refusal import InputError
 from inference_server.serve import weights
-from inference_server.serve.refusal import InputError
 
 FETCHING = {"state": "Fetching", "bytesDone": 5, "bytesTotal": 8}
 

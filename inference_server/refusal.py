@@ -1,4 +1,4 @@
-"""What this server says no to, in four parts: which field, which rule, what was found, what to do."""
+"""What our programs say no to, in four parts: which field, which rule, what was found, what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line in the pod's log from this server itself, beside vLLM's: vLLM configures Python's logging for itself alone."""
+"""A line in the pod's log from our own programs: engines and libraries configure logging for themselves alone."""
 
 from __future__ import annotations
 
