@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from inference_server import contract, ending
-from inference_server.agent import base_model, report, server, wanted, weights
+from inference_server import contract, ending, pages
+from inference_server.agent import base_model, report, wanted, weights
 from inference_server.agent.agent import ACT_S, STEP_S, Agent
 from inference_server.agent.engine import LOAD_TIMEOUT_S, Engine
 from inference_server.agent.inspection import Checks
@@ -64,7 +64,7 @@ def run(options: Options) -> int:
     if keeper is not None:
         weights.register(metrics.registry, keeper.state)
     told: list[Callable[[], Mapping[str, Any]]] = []
-    with server.answering(options.host, options.port, _pages(keeper, told, metrics, pulse)):
+    with pages.answering(options.host, options.port, _pages(keeper, told, metrics, pulse)):
         # Adapters are held against the model's own files, and the engine takes none before it has loaded these.
         while keeper is not None and keeper.state.standing().phase is not Phase.READY and not ended.is_set():
             pulse[0] = time.monotonic()
@@ -107,17 +107,17 @@ def _agent(
 
 def _pages(
     keeper: Keeper | None, told: Sequence[Callable[[], Mapping[str, Any]]], metrics: Metrics, pulse: Sequence[float]
-) -> server.Pages:
-    def health() -> server.Body:
+) -> pages.Pages:
+    def health() -> pages.Body:
         alive = time.monotonic() - pulse[0] < STUCK_S
         return HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b""
 
-    def whole() -> server.Body:
+    def whole() -> pages.Body:
         part = {"weights": keeper.state.standing().report()} if keeper is not None else {}
         adapters = told[0]() if told else {"adapters": []}
         return HTTPStatus.OK, "application/json", report.encode({**adapters, **part})
 
-    return server.Pages(
+    return pages.Pages(
         {
             contract.REPORT_PATH: whole,
             contract.METRICS_PATH: lambda: (HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)),
