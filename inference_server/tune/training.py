@@ -22,14 +22,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from inference_server import contract
 from inference_server.plain_yaml import refusal
 from inference_server.refusal import InputError
-from inference_server.tune import arrow_data, checkpoint, quantization
+from inference_server.tune import arrow_data, checkpoint, quantization, template_file
 from inference_server.tune.channel import Channel
 from inference_server.tune.config import TuningConfig
 from inference_server.tune.examination import Examination
 from inference_server.tune.identity import identity
 from inference_server.tune.stopping import Stopping
 
-_TEMPLATE_MAX_BYTES: Final = 256 * 1024
 _DEFAULT_MAX_LENGTH: Final = 1024
 """trl's own default, tokens of one example."""
 
@@ -162,7 +161,7 @@ class Training:
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         if options.chat_template is not None:
-            tokenizer.chat_template = _template(options.chat_template)
+            tokenizer.chat_template = template_file.read(options.chat_template)
         return tokenizer
 
     def _open_model(self) -> Any:
@@ -363,20 +362,6 @@ class _Teller(TrainerCallback):  # type: ignore[misc]
 def _diverged(step: int) -> InputError:
     remedy = "lower TrainingArguments.learning_rate, or set max_grad_norm"
     return refusal("the loss", "a number", f"none at step {step}: the training has diverged", remedy)
-
-
-def _template(value: str) -> str:
-    """The template in a file below /mnt, or the value itself; transformers runs it in a sandbox."""
-    if not value.startswith("/"):
-        return value
-    path = Path(value).resolve()
-    if not path.is_relative_to("/mnt"):
-        raise refusal("ModelConfig.chat_template", "a template, or a file below /mnt that holds one", repr(value), "")
-    try:
-        with path.open("rb") as file:
-            return file.read(_TEMPLATE_MAX_BYTES).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise refusal("ModelConfig.chat_template", "a readable file of UTF-8 text", str(error), "") from error
 
 
 def _unreadable(model: Path, what: str, error: Exception) -> InputError:
