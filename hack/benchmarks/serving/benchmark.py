@@ -1,4 +1,4 @@
-"""Our server beside `vllm serve` at equal settings on the CPU, in turns; `/chat` beside the OpenAI endpoint; adapters.
+"""Our server beside `vllm serve` at equal settings on the CPU, in turns; `/chat`, adapters and starts.
 
 The taught model has 0.4 M parameters, so an answer is mostly the server's own work: what a layer of Python costs shows
 here as it never would on a GPU.
@@ -18,7 +18,7 @@ from attrs import frozen
 from local_cluster.lessons import first_lesson
 from local_cluster.quickstart import printed_path
 
-from benchmarks.serving import adapters
+from benchmarks.serving import adapters, start
 from benchmarks.serving.load import Block, Question, ask_many
 from benchmarks.serving.pairing import in_turns
 from benchmarks.serving.servers import SERVED_NAME, ours, plain_vllm
@@ -60,12 +60,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             chat = in_turns(asking(mine, completions), asking(mine, _chat()), size.pairs)
         _say(f"{adapters.KNOWN} adapters, {adapters.IN_MEMORY} of them in memory")
         swaps = adapters.measure(python, model, Path(folder))
+        _say("the start of a pod whose weights are fetched")
+        begun = start.measure(python, model, Path(folder))
     return {
         "count": size.count,
         "clients": size.clients,
         "ours_over_vllm_serve": plain.figures(),
         "chat_over_completions": chat.figures(),
         "adapters": swaps,
+        "start": begun,
     }
 
 
@@ -85,6 +88,12 @@ def show(result: dict[str, Any]) -> None:
     for name in ("load_ms", "warm_ms", "swap_ms"):
         told = "  ".join(f"{which} {value:.1f} ms" for which, value in swaps[name].items())
         print(f"  {name.removesuffix('_ms'):<18} {told}")
+    begun = result["start"]
+    print(f"start of a pod whose weights are fetched, from a hub that takes {begun['download_s']:.0f} s over them")
+    print(
+        f"  weights {begun['fetch_s']:.1f} s, engine {begun['start_s']:.1f} s, at once {begun['side_by_side_s']:.1f} s"
+    )
+    print(f"  {begun['hidden_share']:.0%} of the shorter is hidden behind the longer")
 
 
 def _asking(size: Size, port: int, question: Question) -> Callable[[], Block]:

@@ -1,0 +1,112 @@
+"""The start of a pod whose weights come from a hub: fetch and engine one after the other, and side by side.
+
+The hub is one on loopback that speaks the real one's format and lets the weights wait, as a long download would:
+measured is how much of that time the engine's own start hides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from benchmarks.serving.servers import SETTINGS
+from inference_server import contract
+from kaito_controller.testing import serving
+from kaito_controller.testing.loopback import listening
+from kaito_controller.testing.ports import free_port
+from kaito_controller.testing.sources.hub import FakeHub, is_large
+from kaito_controller.testing.threaded import threaded
+
+NAME: Final = "acme/tiny"
+SOURCE: Final = f"hf://{NAME}"
+DOWNLOAD_S: Final = 15.0
+LIMIT_S: Final = 300.0
+
+
+def measure(python: Path, model: Path, folder: Path) -> dict[str, Any]:
+    """Seconds until the weights are there, until the engine is ready beside them, and until ready when both begin."""
+    with _hub(model) as url:
+        apart = folder / "apart"
+        with _agent(python, apart, url) as agent:
+            fetch_s = _until(agent, lambda: _is_fetched(agent.port))
+            start_s = _engine(python, apart, agent.port)
+        together = folder / "together"
+        began = time.monotonic()
+        with _agent(python, together, url) as agent:
+            both_s = _engine(python, together, agent.port, began)
+    saved_s = fetch_s + start_s - both_s
+    return {
+        "download_s": DOWNLOAD_S,
+        "fetch_s": round(fetch_s, 2),
+        "start_s": round(start_s, 2),
+        "side_by_side_s": round(both_s, 2),
+        "saved_s": round(saved_s, 2),
+        "hidden_share": round(saved_s / min(fetch_s, start_s), 2),
+    }
+
+
+@contextmanager
+def _hub(model: Path) -> Iterator[str]:
+    files = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
+    hub = FakeHub(models={NAME: files})
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "GET" and is_large(request.path):
+            await asyncio.sleep(DOWNLOAD_S)
+        return await hub.answer(request)
+
+    with threaded(listening(answer)) as url:
+        yield url
+
+
+@contextmanager
+def _agent(python: Path, home: Path, hub: str) -> Iterator[serving.Server]:
+    """The agent, fetching; it ends with the context."""
+    home.mkdir()
+    port = free_port()
+    command = [
+        *(str(python), "-m", contract.AGENT_MODULE, contract.ARG_HOST, "127.0.0.1", contract.ARG_PORT, str(port)),
+        *(contract.ARG_WEIGHTS, SOURCE, contract.ARG_WEIGHTS_DIRECTORY, str(home / "weights")),
+        *(contract.ARG_WANTED, str(home / "none" / contract.WANTED_FILE_NAME)),
+    ]
+    variables = {**serving.environment(home), "HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
+    agent = serving.launch(command, home / "agent", variables, port)
+    try:
+        yield agent
+    finally:
+        agent.stop()
+
+
+def _engine(python: Path, home: Path, agent_port: int, began: float | None = None) -> float:
+    """Seconds from `began`, or from now, until the engine answers."""
+    began = time.monotonic() if began is None else began
+    folder = home / "weights" / contract.weights_folder_name(SOURCE)
+    waiting = (contract.ARG_WEIGHTS_AGENT, f"http://127.0.0.1:{agent_port}")
+    started = serving.start(python, home / "engine", contract.ARG_MODEL, str(folder), *SETTINGS, *waiting)
+    with serving.running(started):
+        return time.monotonic() - began
+
+
+def _until(agent: serving.Server, holds: Callable[[], bool]) -> float:
+    began = time.monotonic()
+    while not holds():
+        if agent.process.poll() is not None or time.monotonic() - began > LIMIT_S:
+            raise TimeoutError(f"the weights are not there; the agent's last words:\n{agent.tail()}")
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def _is_fetched(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{contract.REPORT_PATH}", timeout=5) as answer:
+            return bool(json.load(answer)["weights"]["state"] == contract.WEIGHTS_READY)
+    except OSError:
+        return False
