@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from attrs import frozen
+from attrs import field, frozen
 
 from inference_server.agent.refusal import AdapterRefusedError, Reason
 from inference_server.finite import is_finite
@@ -50,6 +50,11 @@ class AdapterConfig:
     alpha_pattern: Mapping[str, float]
     uses_root_scaling: bool
     base_model: str | None
+    _order: Mapping[str, int] = field(init=False, repr=False, eq=False)
+
+    @_order.default
+    def _order_of_patterns(self) -> Mapping[str, int]:
+        return {key: number for number, key in enumerate(self.rank_pattern)}
 
     @property
     def highest_rank(self) -> int:
@@ -57,8 +62,13 @@ class AdapterConfig:
         return max(self.rank, *self.rank_pattern.values()) if self.rank_pattern else self.rank
 
     def rank_of(self, module: str) -> int:
-        """The rank of one module: a pattern is its name or the end of it, and the first that fits counts."""
-        return next((rank for key, rank in self.rank_pattern.items() if f".{module}".endswith(f".{key}")), self.rank)
+        """The rank of one module: a pattern is its name or the end of it, and the first that fits counts.
+
+        Looked up by the ends of the name: a file may bring thousands of patterns, and hundreds of thousands of modules.
+        """
+        parts = module.split(".")
+        fitting = [end for start in range(len(parts)) if (end := ".".join(parts[start:])) in self._order]
+        return self.rank_pattern[min(fitting, key=self._order.__getitem__)] if fitting else self.rank
 
     def served(self, strength: Fraction, modules: Iterable[str]) -> dict[str, Any]:
         """The file for the engine: nothing but what was checked, with alpha scaled.
@@ -137,15 +147,15 @@ def _pattern(document: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
     return list(value.items())
 
 
-def _rank(field: str, value: Any) -> int:
+def _rank(name: str, value: Any) -> int:
     if type(value) is not int or not 0 < value <= MAX_RANK:
-        _invalid(f"{field} is {shown(value)} and no rank")
+        _invalid(f"{name} is {shown(value)} and no rank")
     return value
 
 
-def _alpha(field: str, value: Any) -> float:
+def _alpha(name: str, value: Any) -> float:
     if not is_finite(value) or abs(value) > 2**32:
-        _invalid(f"{field} is {shown(value)} and no factor")
+        _invalid(f"{name} is {shown(value)} and no factor")
     return float(value)
 
 

@@ -28,6 +28,14 @@ class BaseModel:
     names: tuple[str, ...]
     shapes: Mapping[str, tuple[int, int]] = field(factory=dict)
     hidden_size: int | None = None
+    _by_kind: Mapping[str, set[tuple[int, int]]] = field(init=False, repr=False, eq=False)
+
+    @_by_kind.default
+    def _shapes_by_kind(self) -> Mapping[str, set[tuple[int, int]]]:
+        found: dict[str, set[tuple[int, int]]] = {}
+        for name, shape in self.shapes.items():
+            found.setdefault(name.rpartition(".")[2], set()).add(shape)
+        return found
 
     def contradicts(self, name: str | None) -> bool:
         """Whether `name` speaks of another model. A path says nothing, and neither does a variant of the same name."""
@@ -53,8 +61,8 @@ class BaseModel:
 
     def _only_shape_of(self, kind: str) -> tuple[int, int] | None:
         """The shape that all modules of this kind have, when it is one: a wrapper changes only prefixes."""
-        shapes = {shape for name, shape in self.shapes.items() if name.rpartition(".")[2] == kind}
-        return shapes.pop() if len(shapes) == 1 else None
+        shapes = self._by_kind.get(kind) or set[tuple[int, int]]()
+        return next(iter(shapes)) if len(shapes) == 1 else None
 
     def _against_width(self, module: str, out: int, into: int) -> str | None:
         kind = module.rpartition(".")[2]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference_server.agent import adapter_config, base_model, tensor_file
+from inference_server.agent.adapter_config import AdapterConfig
 from inference_server.agent.base_model import BaseModel
 from inference_server.agent.inspection import Checks
 from inference_server.agent.refusal import AdapterRefusedError, Reason
@@ -191,3 +192,41 @@ def test_strength_scales_alpha_exactly_and_nothing_else():
     assert (served["lora_alpha"], served["alpha_pattern"], served["r"]) == (4.0, {"o_proj": 1.0}, 8)
     assert served["target_modules"] == ["o_proj"]
     assert config.served(Fraction(0), [LAYER])["lora_alpha"] == 0.0
+
+
+class Walked(dict[str, Any]):
+    """A map that tells when all of it is walked through."""
+
+    walks = 0
+
+    def items(self) -> Any:
+        self.walks += 1
+        return super().items()
+
+    def __iter__(self) -> Any:
+        self.walks += 1
+        return super().__iter__()
+
+
+def config_of(patterns: dict[str, int]) -> AdapterConfig:
+    return AdapterConfig(
+        rank=8, alpha=1.0, rank_pattern=patterns, alpha_pattern={}, uses_root_scaling=False, base_model=None
+    )
+
+
+def test_many_modules_and_many_patterns_kept_the_agent_busy_for_minutes():
+    patterns, shapes = Walked({"q_proj": 4, "layers.1.q_proj": 2}), Walked({"model.a.q_proj": (1, 2)})
+    config, base = config_of(patterns), BaseModel(names=("x",), shapes=shapes)
+    for number in range(1000):
+        assert config.rank_of(f"model.layers.{number}.q_proj") == 4
+        assert base.disagreement(f"other.{number}.q_proj", 1, 2) is None
+    assert patterns.walks + shapes.walks <= 4
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "ab", ""]), min_size=1, max_size=4).map(".".join)
+
+
+@given(st.dictionaries(NAMES, st.integers(1, 9), max_size=5), NAMES)
+def test_the_first_pattern_that_is_the_end_of_a_name_counts(patterns: dict[str, int], module: str):
+    first = next((rank for key, rank in patterns.items() if f".{module}".endswith(f".{key}")), 8)
+    assert config_of(patterns).rank_of(module) == first
