@@ -1,11 +1,15 @@
-"""The inference environment and the taught model, which set-up has made; here they are only found."""
+"""The inference environment and the taught model, which set-up has made and are only found here; and a registry."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from kaito_controller.testing.processes import Processes
+from kaito_controller.testing.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,3 +30,15 @@ def inference_python() -> Path:
 def model() -> Path:
     """The folder of the tiny model that knows its lessons."""
     return printed_path("hack/model/build")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A real one, with a password and TLS of its own authority; each file of tests has its own."""
+    folder = tmp_path_factory.mktemp("registry")
+    made = Registry(folder=folder / "registry", processes=Processes(folder / "processes", die_with_parent=True))
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()

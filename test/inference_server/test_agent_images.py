@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,7 @@ from inference_server.agent.wanted import WantedAdapter
 from inference_server.files.oci import image
 from inference_server.files.oci.credentials import Credentials
 from kaito_controller.testing import adapter_files
-from kaito_controller.testing.processes import Processes
 from kaito_controller.testing.registry import Registry
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    folder = tmp_path_factory.mktemp("registry")
-    found = Registry(folder=folder / "registry", processes=Processes(folder=folder / "processes"))
-    found.start()
-    try:
-        yield found
-    finally:
-        found.stop()
 
 
 @pytest.fixture

@@ -34,7 +34,6 @@ from inference_server.files.progress import silent
 from inference_server.weights.store import Store
 from kaito_controller.catalog.loader import load
 from kaito_controller.testing.loopback import listening
-from kaito_controller.testing.processes import Processes
 from kaito_controller.testing.registry import Registry
 from kaito_controller.testing.sources.hub import FakeHub
 from kaito_controller.testing.threaded import threaded
@@ -159,15 +158,6 @@ class Pod:
                 if one.is_running():
                     one.kill()
             process.wait()
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    folder = tmp_path_factory.mktemp("registry")
-    made = Registry(folder=folder / "registry", processes=Processes(folder, die_with_parent=True))
-    made.start()
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,7 @@ from inference_server.refusal import InputError
 from inference_server.tune import adapter, arguments, pushing
 from inference_server.tune.arguments import Arguments
 from kaito_controller.testing.ports import free_port
-from kaito_controller.testing.processes import Processes
-from kaito_controller.testing.registry import Registry
 from kaito_controller.testing.threaded import InstantClock
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    folder = tmp_path_factory.mktemp("registry")
-    found = Registry(folder=folder / "registry", processes=Processes(folder=folder / "processes"))
-    found.start()
-    try:
-        yield found
-    finally:
-        found.stop()
 
 
 @pytest.fixture
