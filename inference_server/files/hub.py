@@ -177,7 +177,7 @@ class _Download:
             return commit, hub_files.chosen(listed, patterns, self.limits, wanted.subject, keep=keep)
 
     def _bring_all(self, files: Sequence[HubFile], commit: str, content: Path, total: Total) -> None:
-        pool = ThreadPoolExecutor(max_workers=_AT_A_TIME)
+        pool = ThreadPoolExecutor(max_workers=_AT_A_TIME, thread_name_prefix="hub")
         waits = True
         try:
             for done in [pool.submit(self._bring, file, commit, content, total) for file in files]:
