@@ -107,6 +107,7 @@ class PresetOptions:
             max_items=16,
             item={"max_length": 253},
             list_type="atomic",
+            rules=cel.SECRET_NAMES,
         ),
     )
     model_access_secret: str = field(
@@ -171,6 +172,7 @@ class DataSource:
             max_items=16,
             item={"max_length": 253},
             list_type="atomic",
+            rules=cel.SECRET_NAMES,
         ),
     )
 

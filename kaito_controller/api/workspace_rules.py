@@ -186,6 +186,14 @@ SECRET_NAME = (
     ),
 )
 
+SECRET_NAMES = (
+    CelRule(
+        f"self.all(s, s.matches('{_DNS_SUBDOMAIN}'))",
+        "each must be the name of a Secret, since folders are called so too: lower-case letters, digits, '-' and '.';"
+        " correct those that are not",
+    ),
+)
+
 CONFIG_MAP_NAME = (
     CelRule(
         f"self == '' || self.matches('{_DNS_SUBDOMAIN}')",

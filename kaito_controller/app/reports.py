@@ -20,7 +20,7 @@ from kaito_controller.kube.core import PODS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.machinery.client.client import Client
 from kaito_controller.machinery.clock import Clock
-from kaito_controller.machinery.errors import ApiConnectionError, ApiError
+from kaito_controller.machinery.errors import ApiConnectionError, ApiError, is_forbidden
 from kaito_controller.machinery.log import logger
 from kaito_controller.machinery.reconcile.request import Request
 
@@ -68,6 +68,7 @@ class PodReports:
     _changed: asyncio.Event = field(factory=asyncio.Event, init=False)
     _gate: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(AT_ONCE), init=False)
     _add: Callable[[Request], None] | None = field(default=None, init=False)
+    _has_told: bool = field(default=False, init=False)
 
     def latest(self, who: Request) -> Mapping[str, Object]:
         """What the followed pods of `who` said last, by the pod's name."""
@@ -174,9 +175,18 @@ class PodReports:
                 raw = await self._bytes(path)
             report = json.loads(raw)
         except (ApiError, ApiConnectionError, TimeoutError, ValueError, RecursionError) as error:
-            log.debug("no report", pod=f"{target.namespace}/{target.name}", why=str(error)[:200])
+            self._tell(target, error)
             return None
         return report if isinstance(report, dict) else None
+
+    def _tell(self, target: Target, error: Exception) -> None:
+        """An agent that starts is nobody's concern; an operator that may ask no pod at all is, once."""
+        pod, why = f"{target.namespace}/{target.name}", str(error)[:200]
+        if not is_forbidden(error) or self._has_told:
+            log.debug("no report", pod=pod, why=why)
+            return
+        self._has_told = True
+        log.warning("may not ask pods what they report; apply config/rbac of this version", pod=pod, why=why)
 
     async def _bytes(self, path: str) -> bytes:
         """The whole answer, which is given up when it is longer than a report may be."""

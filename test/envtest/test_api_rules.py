@@ -154,6 +154,11 @@ BREAKS = [
         {"inference": {"preset": {"presetOptions": {"modelAccessSecret": "A b"}}}},
         "found A b",
     ),
+    Break(
+        "each must be the name of a Secret",
+        {"inference": {"preset": {"presetOptions": {"imagePullSecrets": ["fine", "-x"]}}}},
+    ),
+    Break("each must be the name of a Secret", adapters(adapter(source={"imagePullSecrets": ["../../mnt/wanted"]}))),
     Break("config: must be the name of a ConfigMap", {"inference": {"config": "ns/map"}}, "found ns/map"),
     Break("adapters: only beside a preset", {"inference": {**TEMPLATE, "adapters": [adapter()]}}),
     Break("adapters: at most 10", adapters(*(adapter(f"hat-{index}") for index in range(11)))),

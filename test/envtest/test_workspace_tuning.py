@@ -100,6 +100,26 @@ async def test_from_apply_to_succeeded(apiserver, hands):
         await hands.take_down("learns", claim)
 
 
+async def test_a_restarted_operator_writes_nothing_of_a_tuning_that_runs(apiserver, hands):
+    """Nor of one that has ended: what was known of either stands until somebody tells anew."""
+    async with operator(apiserver.kubeconfig) as first:
+        claim, _ = await started(hands, "steady")
+        await hands.job_pod("steady", 0, node_name=claim["metadata"]["name"], status=trains())
+        await hands.shows("steady", "JobStarted", "True")
+        await first.settled()
+    async with operator(apiserver.kubeconfig) as second:
+        assert await second.settled() == 0
+        words = json.dumps({"state": "Succeeded", "step": 3, "totalSteps": 3, "output": "r/a:1@sha256:ab"})
+        await hands.job_pod("steady", 0, node_name=claim["metadata"]["name"], status=ended("tune", 0, words))
+        await hands.finish_job("steady", "Complete")
+        await hands.shows("steady", "WorkspaceSucceeded", "True")
+        await second.settled()
+    async with operator(apiserver.kubeconfig) as third:
+        assert await third.settled() == 0
+        await hands.end_pod("steady")
+        await hands.take_down("steady", claim)
+
+
 async def test_data_that_cannot_be_learnt_from_fails(apiserver, hands):
     """Given data with a broken line, then Failed says which; when the spec is corrected, a new Job starts."""
     async with operator(apiserver.kubeconfig):

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from inference_server import contract
 from kaito_controller.app.reports import LOST_S, PodReports
 from kaito_controller.controllers.workspace.reports import Target
@@ -176,3 +178,17 @@ async def test_what_is_put_off_or_forgotten_leaves_nothing_behind(clock: Virtual
         await clock.sleep(3)
         assert not world.reports._queue
         assert len(world.asked_at) == 5
+
+
+@virtual_time
+async def test_an_operator_that_may_ask_no_pod_said_so_to_nobody(
+    clock: VirtualClock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """After an upgrade without its RBAC every agent seems to be silent; the log says why, once."""
+    world = World(clock, *[ApiError(403, "Forbidden", "cannot get resource pods/proxy")] * 3)
+    async with world.running():
+        world.reports.follow(WHO, [POD], 2.0)
+        await clock.sleep(5)
+    said = "".join(capfd.readouterr())
+    assert said.count("apply config/rbac of this version") == 1
+    assert "cannot get resource pods/proxy" in said
