@@ -154,8 +154,13 @@ async def test_a_rank_above_the_highest_is_a_rollout_that_the_status_tells(apise
             return "64" in found["spec"]["template"]["spec"]["containers"][0]["args"]
 
         await until("the engine is started with room for rank 64", raised)
-        shown = (await hands.workspace("tall"))["status"]["adapters"][0]
-        assert (shown["state"], shown["reason"], shown["rank"]) == ("Pending", "EngineRestart", 60)
+
+        async def told_of() -> bool:
+            shown = (await hands.workspace("tall"))["status"]["adapters"][0]
+            return (shown["state"], shown["reason"], shown.get("rank")) == ("Pending", "EngineRestart", 60)
+
+        # The status is written after the StatefulSet.
+        await until("the status tells of the restart and of the rank", told_of)
         agent[path] = {"adapters": [told("hat", rank=60)]}
         await hands.serve("tall")
         await hands.shows("tall", "AdaptersReady", "True")
