@@ -11,7 +11,7 @@ from pathlib import Path
 from inference_server import contract, ending
 from inference_server.notice import PREFIX, tell
 from inference_server.refusal import InputError
-from inference_server.serve import argv, config_file, model_folder, own_arguments, supervisor
+from inference_server.serve import argv, config_file, model_folder, object_storage, own_arguments, supervisor
 from inference_server.serve.causes import Cause
 
 
@@ -43,7 +43,7 @@ def _serve(words: Sequence[str]) -> Cause:
     port = argv.last(rest, contract.ARG_PORT) or str(contract.PORT)
     engine = supervisor.Supervisor(
         command=supervisor.command(words),
-        environment=os.environ,
+        environment=object_storage.with_addressing(os.environ),
         later_rank_of=(leader, int(port)) if leader is not None and port.isdecimal() else None,
     )
     return engine.run()
