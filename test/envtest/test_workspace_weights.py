@@ -85,7 +85,6 @@ async def test_weights_of_a_registry_from_apply_to_served(apiserver, hands, agen
     ("uri", "reason", "part"),
     [
         ("node:///etc", "InvalidSpec", "only those below /opt/kaito/models are read"),
-        ("s3://bucket/model", "RuntimeUnsupported", "streams from object storage"),
         ("../model", "InvalidSpec", "must be one of hf://"),
     ],
 )

@@ -179,7 +179,6 @@ def test_nobody_is_asked_about_weights_that_nobody_fetches(plan, snapshot):
     [
         ("node:///etc/kubernetes", Reason.INVALID_SPEC, "only those below /opt/kaito/models are read"),
         ("node:///opt/kaito/models-of-others", Reason.INVALID_SPEC, "found /opt/kaito/models-of-others"),
-        ("s3://bucket/model", Reason.RUNTIME_UNSUPPORTED, "holds nothing that streams from object storage"),
         ("ftp://host/model", Reason.INVALID_SPEC, "must be one of hf://"),
         ("pvc://models/../..", Reason.INVALID_SPEC, "must be one of hf://"),
     ],
@@ -191,6 +190,16 @@ def test_places_that_cannot_be_used_are_told(plan, uri: str, reason: Reason, par
     assert isinstance(blocked, Blocked)
     assert blocked.reason is reason
     assert part in blocked.message
+
+
+def test_a_bucket_needs_a_runtime_that_streams(snapshot, catalog, settings):
+    """One whose image lacks the streamer says so, with what to use instead."""
+    without = evolve(settings, runtime=evolve(settings.runtime, object_storage=False))
+    blocked = plan_workspace(snapshot(workspace(weights="s3://bucket/model")), catalog, without)
+
+    assert isinstance(blocked, Blocked)
+    assert blocked.reason is Reason.RUNTIME_UNSUPPORTED
+    assert "holds nothing that streams from object storage" in blocked.message
 
 
 def test_a_folder_that_the_operator_allows_is_read(snapshot, catalog, settings):
