@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 
@@ -46,6 +46,14 @@ _COMPONENT = "component"
 
 class ControlPlaneError(Exception):
     """A component that did not become ready, with the last lines it printed."""
+
+
+_NO_WAY_TO_PODS: Final = {
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:1"),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost"),
+}
+"""Simulated pods have addresses of networks that are somebody else's, or nobody's: what asks the API server to speak to
+a pod ends at a port of this machine on which nobody listens, and not out there."""
 
 
 @frozen(kw_only=True)
@@ -165,7 +173,7 @@ class ControlPlane:
         for attempt in range(_TRIES_FOR_A_PORT):
             port = self._choose_port()
             self._write_kubeconfigs(port)
-            self._run(API_SERVER, self._api_server_flags(port))
+            self._run(API_SERVER, self._api_server_flags(port), _NO_WAY_TO_PODS if self.network.loopback else None)
             try:
                 self.wait_ready()
             except ControlPlaneError as error:

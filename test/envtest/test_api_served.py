@@ -307,16 +307,17 @@ PROBE = {"annotations": {"kaito.sh/runtime": "probe"}}
 
 
 @pytest.fixture(scope="module")
-def guarded(apiserver: APIServer) -> APIServer:
-    """The API server with our admission policies at work (they start to act a moment after they are written)."""
+def guarded(apiserver: APIServer) -> Iterator[APIServer]:
+    """The API server with our admission policies at work (they start to act a moment after they are written).
+
+    Afterwards they act no more: other tests make objects that are older than these rules.
+    """
     apiserver.kubectl("apply", "-k", ROOT / "config" / "admission")
     space = apiserver.create_namespace("guarded")
-    eventually(
-        "the policy acts",
-        lambda: _refusal(apiserver, space, {"annotations": {"kaito.sh/runtime": "probe"}}) != "",
-        timeout_s=30,
-    )
-    return apiserver
+    eventually("the policy acts", lambda: _refusal(apiserver, space, PROBE) != "", timeout_s=30)
+    yield apiserver
+    apiserver.kubectl("delete", "-k", ROOT / "config" / "admission")
+    eventually("the policy no longer acts", lambda: _refusal(apiserver, space, PROBE) == "", timeout_s=30)
 
 
 def _refusal(apiserver: APIServer, namespace: str, meta: Mapping[str, Any], *, name: str = "preset") -> str:
