@@ -145,6 +145,8 @@ def environment(home: Path, runtime_name: str = RUNTIME) -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": "1",
         # Two threads spin while they wait for each other; on a busy machine an answer then takes seconds.
         "OMP_NUM_THREADS": "1",
+        # Sockets are named below the folder that it runs in: their paths end at 107 characters, and a test's are long.
+        "VLLM_RPC_BASE_PATH": ".",
     }
     return {**own, **fixed, **{name: str(path) for name, path in paths.items()}}
 

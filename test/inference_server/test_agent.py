@@ -41,6 +41,7 @@ def environment(home: Path) -> dict[str, str]:
     own = {name: value for name, value in load().runtime("vllm-cpu-host").environment.items() if "{" not in value}
     paths = {name: str(home / name) for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME")} | {"TMPDIR": str(home)}
     fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    fixed |= {"VLLM_RPC_BASE_PATH": "."}
     return {**own, **fixed, **paths, contract.ENV_RUNTIME_LORA: "True", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
 
 

@@ -107,6 +107,7 @@ class Pod:
         own = {name: value for name, value in load().runtime("vllm-cpu-host").environment.items() if "{" not in value}
         paths = {name: str(self.home / name) for name in ("HOME", "XDG_CACHE_HOME")} | {"TMPDIR": str(self.home)}
         fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VLLM_CPU_KVCACHE_SPACE": "1"}
+        fixed |= {"VLLM_RPC_BASE_PATH": "."}
         role = {"HF_ENDPOINT": self.hub} if log == "agent.log" else {"HF_HUB_OFFLINE": "1"}
         own.pop("HF_HOME", None)
         with (self.home / log).open("ab") as file:

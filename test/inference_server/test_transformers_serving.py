@@ -218,7 +218,7 @@ BROKEN_MODEL = "a causal language model that transformers reads"
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
-        (("model.safetensors", "not weights"), BROKEN_MODEL),
+        (("model.safetensors", "not weights"), "weights as safetensors"),
         (("config.json", "{}"), BROKEN_MODEL),
         (("model.safetensors", None), "weights as safetensors"),
     ],
