@@ -27,7 +27,8 @@ from kaito_controller.testing.threaded import threaded
 
 NAME: Final = "acme/tiny"
 SOURCE: Final = f"hf://{NAME}"
-DOWNLOAD_S: Final = 15.0
+# Below the ten seconds after which the agent takes a silent hub for one that is away.
+DOWNLOAD_S: Final = 8.0
 LIMIT_S: Final = 300.0
 
 
