@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -21,6 +20,7 @@ from attrs import define
 from inference_server import contract
 from kaito_controller.catalog.loader import load
 from kaito_controller.testing import adapter_files
+from kaito_controller.testing.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TEACH = Path(__file__).with_name("teach_adapter.py")
@@ -43,12 +43,6 @@ def environment(home: Path) -> dict[str, str]:
     fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     fixed |= {"VLLM_RPC_BASE_PATH": "."}
     return {**own, **fixed, **paths, contract.ENV_RUNTIME_LORA: "True", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ask(port: int, path: str, body: Any = None) -> tuple[int, Any]:

@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from inference_server.files.progress import silent
 from inference_server.weights.store import Store
 from kaito_controller.catalog.loader import load
 from kaito_controller.testing.loopback import listening
+from kaito_controller.testing.ports import free_port
 from kaito_controller.testing.registry import Registry
 from kaito_controller.testing.sources.hub import FakeHub
 from kaito_controller.testing.threaded import threaded
@@ -57,12 +57,6 @@ def ask(port: int, path: str, body: Any = None) -> tuple[int, Any]:
         connection.close()
     kind = answer.headers.get("content-type") or ""
     return answer.status, json.loads(text) if kind.startswith("application/json") and text else text
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @define(kw_only=True)
