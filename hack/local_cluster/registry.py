@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kaito_controller.providers.local import files
 from kaito_controller.providers.local.addresses import AddressPlan
+from kaito_controller.providers.local.cluster import LocalCluster
 from kaito_controller.testing.control_plane import ControlPlane
 from kaito_controller.testing.registry import NAME, Registry
 from local_cluster.problem import Problem
@@ -27,9 +28,18 @@ def ensure(state: ClusterState) -> dict[str, str]:
     registry.start()
     secret = files.write_json(registry.folder / "secret.json", registry.secret(SECRET_NAME))
     mounted = registry.mount(registry.folder / "mounted")
+    if "bridge" in document:
+        _trust(registry, LocalCluster.load(state.document_path))
     told = {"address": registry.host, "secret": str(secret), "mounted_secret": str(mounted)}
     state.write({**document, "registry": told})
     return told
+
+
+def _trust(registry: Registry, cluster: LocalCluster) -> None:
+    """Have every node trust its certificate, those that run and those to come; whom it lets in, pods' Secrets say."""
+    url = f"https://{registry.host}"
+    told = f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n  ca = "{registry.certificate}"\n'
+    files.write(cluster.registries_folder / registry.host / "hosts.toml", told.encode())
 
 
 def advice(told: dict[str, str]) -> str:

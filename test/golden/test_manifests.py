@@ -79,9 +79,10 @@ TRAINING_CONFIG = {
         "TrainingArguments: {per_device_train_batch_size: 1}}"
     }
 }
-# Models served with transformers, on a GPU and on the CPU.
+# Models served with transformers, on a GPU and on the CPU, and by an image for the CPU.
 CASES += [
     ("phi-4-mini-instruct", "Standard_NC24ads_A100_v4/transformers-cuda"),
+    ("qwen3-0.6b", "Standard_NC24ads_A100_v4/vllm-cpu"),
     ("tiny-phi3", "Standard_NC6s_v3/transformers-cpu-host"),
 ]
 RUNTIMES = {"v100-16gb": "vllm-cuda-v100"}

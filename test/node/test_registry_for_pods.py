@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from local_cluster.image_push import push
+
 from inference_server.files.oci import image
 from inference_server.files.oci.credentials import Credentials
+from kaito_controller.testing.eventually import eventually
+from kaito_controller.testing.processes import Processes
 from kaito_controller.testing.real_cluster import RealCluster, hack_cluster
+from kaito_controller.testing.registry import Registry
 
 ASK = """
 import json, ssl, sys, urllib.request
@@ -45,6 +50,20 @@ def asking(reference: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ask"}, "spec": spec}
 
 
+def pulling(name: str, image: str, secrets: list[dict[str, str]]) -> dict[str, Any]:
+    """A pod on the second node, which nothing was pushed from."""
+    container = {"name": "pause", "image": image, "imagePullPolicy": "Always"}
+    node = {"kubernetes.io/hostname": "base-2"}
+    spec = {"containers": [container], "imagePullSecrets": secrets, "nodeSelector": node}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def waits_for(cluster: RealCluster, pod: str) -> str:
+    """Why its container waits."""
+    statuses = cluster.get("pod", pod).get("status", {}).get("containerStatuses", [])
+    return "".join(status["state"].get("waiting", {}).get("reason", "") for status in statuses)
+
+
 def test_a_pod_finds_in_the_registry_what_this_machine_pushed(cluster: RealCluster, tmp_path: Path) -> None:
     state = cluster.folder.parents[1]
     address = hack_cluster(state, "registry", "--name", cluster.folder.name).strip()
@@ -65,3 +84,20 @@ def test_a_pod_finds_in_the_registry_what_this_machine_pushed(cluster: RealClust
     cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/ask", "--timeout=120s")
     assert cluster.kubectl("logs", "pod/ask").strip() == digest
     cluster.kubectl("delete", "pod/ask", "secret/registry", "--now")
+
+
+def test_a_node_pulls_an_image_from_the_registry_with_the_secret_alone(cluster: RealCluster) -> None:
+    """Nodes that ran before the registry did trust its certificate; whom it lets in, the pod's Secret says."""
+    state = cluster.folder.parents[1]
+    hack_cluster(state, "registry", "--name", cluster.folder.name)
+    told = json.loads(cluster.document.read_text())["registry"]
+    processes, address = Processes(cluster.folder), str(cluster.local.plan.host_address)
+    registry = Registry(folder=cluster.folder / "registry", processes=processes, address=address)
+    image = push(cluster.local, registry, cluster.folder / "images" / "pause-1.tar")
+    cluster.kubectl("apply", f"--filename={told['secret']}")
+    cluster.apply(pulling("stranger", image, []), pulling("guest", image, [{"name": "registry"}]))
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/guest", "--timeout=120s")
+    (status,) = cluster.get("pod", "guest")["status"]["containerStatuses"]
+    assert status["imageID"].startswith(f"{told['address']}/pause@sha256:")
+    eventually("the stranger is not let in", lambda: "ImagePull" in waits_for(cluster, "stranger"), timeout_s=60)
+    cluster.kubectl("delete", "pod/stranger", "pod/guest", "secret/registry", "--now")

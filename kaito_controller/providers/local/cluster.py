@@ -89,6 +89,11 @@ class LocalCluster:
         return self.state_dir / "nodes"
 
     @property
+    def registries_folder(self) -> Path:
+        """What nodes know of registries: a folder named by the address of each, with containerd's `hosts.toml`."""
+        return self.state_dir / "registries"
+
+    @property
     def server_from_nodes(self) -> str:
         """The API server's address as nodes see it: the host's loopback is not theirs, its bridge address is."""
         parts = urlsplit(self.server)

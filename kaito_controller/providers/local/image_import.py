@@ -12,7 +12,7 @@ from kaito_controller.providers.local.processes import ProcessId
 _TIMEOUT_S = 600.0
 """Of an archive of 4 GiB on a disk that others use too."""
 
-_NAMESPACE = "k8s.io"
+NAMESPACE = "k8s.io"
 """The namespace of containerd in which kubelets look."""
 
 
@@ -22,7 +22,7 @@ class ImageProblem(RuntimeError):  # noqa: N818 - named for what it is
 
 def load(archive: Path, *, socket: str = CONTAINERD_SOCKET) -> None:
     """Import an OCI archive by the containerd that listens on `socket`. Raises `ImageProblem`."""
-    command = ["ctr", "--address", socket, "--namespace", _NAMESPACE, "images", "import", str(archive)]
+    command = ["ctr", "--address", socket, "--namespace", NAMESPACE, "images", "import", str(archive)]
     try:
         done = subprocess.run(
             command, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

@@ -40,7 +40,7 @@ def write(cluster: LocalCluster, spec: MachineSpec, folder: Path) -> None:
     files.write_json(config / "kubelet.json", kubelet_configuration(cluster, spec, addresses))
     files.write_json(config / "kube-proxy.json", proxy_configuration(cluster, spec))
     files.write_json(config / "cni" / "10-kaito.conflist", cni_configuration(addresses))
-    files.write(config / "containerd.toml", containerd_configuration().encode())
+    files.write(config / "containerd.toml", containerd_configuration(cluster).encode())
     start = {
         "node": spec.name,
         "group": cluster.group,
@@ -160,8 +160,8 @@ def cni_configuration(addresses: NodeAddresses) -> dict[str, Any]:
     return {"cniVersion": "0.4.0", "name": "kaito", "plugins": plugins}
 
 
-def containerd_configuration() -> str:
-    """The document of containerd (version 2)."""
+def containerd_configuration(cluster: LocalCluster) -> str:
+    """The document of containerd (version 2). What it is told of registries it reads at every pull."""
     plugins = programs.cni_folder() or programs.CNI_FOLDERS[0]
     return f"""version = 2
 root = "/var/lib/containerd"
@@ -181,6 +181,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
     bin_dir = "{plugins}"
     conf_dir = "{INSIDE}/{CONFIG}/cni"
     max_conf_num = 1
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{cluster.registries_folder}"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "overlayfs"
     default_runtime_name = "runc"

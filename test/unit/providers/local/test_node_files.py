@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,10 @@ def test_keys_and_kubeconfigs_are_private(config: Path):
 def test_missing_devices_are_seen(node: dict[str, object], missing: bool):
     """A status without the devices, or with a kubelet's zero, is to be written again; a right one is left alone."""
     assert missing == is_missing(node, {"nvidia.com/gpu": 8})
+
+
+def test_containerd_looks_for_registries_where_the_cluster_writes_them(config: Path, cluster: LocalCluster):
+    """A registry that starts after the node is trusted without a restart: the folder is read at every pull."""
+    document = tomllib.loads((config / "containerd.toml").read_text())
+    registry = document["plugins"]["io.containerd.grpc.v1.cri"]["registry"]
+    assert registry == {"config_path": str(cluster.registries_folder)}
