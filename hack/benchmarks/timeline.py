@@ -53,16 +53,16 @@ class Watching:
             self._process.terminate()
             self._process.wait()
 
-    def first(self, holds: Callable[[Seen], bool], what: str) -> Seen:
+    def first(self, holds: Callable[[Seen], bool], what: str, patience_s: float = TIMEOUT_S) -> Seen:
         """The first line for which ``holds``, waited for if need be. Raises TimeoutError, which names ``what``."""
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + patience_s
         with self._changed:
             while True:
                 found = next((line for line in self.seen if holds(line)), None)
                 if found is not None:
                     return found
                 if not self._changed.wait(deadline - time.monotonic()):
-                    raise TimeoutError(f"not seen in {TIMEOUT_S:.0f} s: {what}")
+                    raise TimeoutError(f"not seen in {patience_s:.0f} s: {what}")
 
     def last(self, names: Collection[str], holds: Callable[[Seen], bool], patience_s: float) -> float:
         """The instant at which ``holds`` was first seen of the last of ``names``.

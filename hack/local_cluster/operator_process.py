@@ -6,9 +6,10 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from kaito_controller.providers.local.addresses import ALL_PLANS
 from kaito_controller.testing.ports import free_port
@@ -30,12 +31,13 @@ class OperatorError(Exception):
 
 @frozen(kw_only=True)
 class Operator:
-    """How the operator of one cluster is run: its interpreter, its flags, and the folder of the cluster's state."""
+    """How the operator of one cluster is run: its interpreter, flags and variables, and the cluster's state folder."""
 
     state: Path
     kubectl: Kubectl
     python: Path
     arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(factory=dict)
 
     def ensure(self) -> None:
         """Install the API and the rights, and start the operator unless it runs with these very flags.
@@ -45,7 +47,8 @@ class Operator:
         self.install()
         processes = Processes(self.state)
         record = self.state / "operator.json"
-        wanted = json.dumps({"python": str(self.python), "arguments": self.arguments, "source": str(REPOSITORY)})
+        environment = {**self.environment, "PYTHONPATH": str(REPOSITORY)}
+        wanted = json.dumps({"python": str(self.python), "arguments": self.arguments, "environment": environment})
         if processes.get(NAME) is not None and record.exists():
             running = json.loads(record.read_text())
             if running["command"] == wanted:
@@ -61,7 +64,7 @@ class Operator:
             "--leader-elect", "--leader-election-namespace", NAMESPACE,
             *self.arguments,
         ]  # fmt: skip
-        processes.start(NAME, command, folder=self.state, environment={"PYTHONPATH": str(REPOSITORY)})
+        processes.start(NAME, command, folder=self.state, environment=environment)
         record.write_text(json.dumps({"command": wanted, "health_port": health, "metrics_port": metrics}))
         self._wait_ready(processes, health)
 

@@ -52,15 +52,20 @@ def write_kubeconfig(
 
 
 @asynccontextmanager
-async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """The URL of a server with one handler for every path, for as long as the context lasts."""
+async def listening(
+    handler: Handler, tls: ssl.SSLContext | None = None, *, address: str = "127.0.0.1"
+) -> AsyncIterator[str]:
+    """The URL of a server with one handler for every path, for as long as the context lasts.
+
+    `address` is another of this machine's where pods of a local cluster are to reach it.
+    """
     application = web.Application(client_max_size=0)
     application.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    await web.TCPSite(runner, address, 0, ssl_context=tls).start()
     try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"{'https' if tls else 'http'}://{address}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

@@ -13,6 +13,7 @@ from local_cluster.folders import REPOSITORY
 
 from benchmarks.serving.load import LoadError
 from benchmarks.serving.servers import SETTINGS
+from benchmarks.serving.setting import Setting
 from inference_server import contract
 from kaito_controller.testing import serving
 
@@ -27,18 +28,20 @@ CONFIG: Final = f"""training_config:
 UPDATES: Final = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
 
 
-def measure(python: Path, model: Path, folder: Path) -> dict[str, Any]:
+def measure(setting: Setting) -> dict[str, Any]:
     """Load KNOWN adapters into an engine that holds IN_MEMORY of them, then ask each twice, for one token.
 
     The first answer of each needs its weights brought in, the second does not; a swap is what the first took longer.
     """
-    trained = _trained(python, model, folder)
+    folder = setting.folder
+    trained = _trained(setting.python, setting.model, folder)
     flags = (
         *(contract.ARG_ENABLE_LORA, contract.ARG_MAX_LORA_RANK, str(RANK), contract.ARG_MAX_LORAS, "4"),
         *(contract.ARG_MAX_CPU_LORAS, str(IN_MEMORY)),
     )
     started = serving.start(
-        python, folder / "adapters", contract.ARG_MODEL, str(model), *SETTINGS, *flags, more=dict(UPDATES)
+        *(setting.python, folder / "adapters", contract.ARG_MODEL, str(setting.model), *SETTINGS, *flags),
+        more=dict(UPDATES),
     )
     with serving.running(started) as server:
         names = [f"adapter-{number}" for number in range(KNOWN)]
@@ -56,6 +59,14 @@ def measure(python: Path, model: Path, folder: Path) -> dict[str, Any]:
         "warm_ms": _spread(warm_s),
         "swap_ms": _spread(swaps_s),
     }
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Print the times of loading, of asking what is in memory, and of bringing in what is not."""
+    print(f"{figures['known']} adapters known to one engine, {figures['in_memory']} in its memory")
+    for name in ("load_ms", "warm_ms", "swap_ms"):
+        told = "  ".join(f"{which} {value:.1f} ms" for which, value in figures[name].items())
+        print(f"  {name.removesuffix('_ms'):<18} {told}")
 
 
 def _trained(python: Path, model: Path, folder: Path) -> Path:

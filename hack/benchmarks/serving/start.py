@@ -1,12 +1,10 @@
 """The start of a pod whose weights come from a hub: fetch and engine one after the other, and side by side.
 
-The hub is one on loopback that speaks the real one's format and lets the weights wait, as a long download would:
-measured is how much of that time the engine's own start hides.
+Measured is how much of a slow hub's time the engine's own start hides.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 import urllib.request
@@ -15,33 +13,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import web
-
 from benchmarks.serving.servers import SETTINGS
+from benchmarks.serving.setting import Setting
+from benchmarks.serving.slow_hub import DOWNLOAD_S, SOURCE, slow_hub
 from inference_server import contract
 from kaito_controller.testing import serving
-from kaito_controller.testing.loopback import listening
 from kaito_controller.testing.ports import free_port
-from kaito_controller.testing.sources.hub import FakeHub, is_large
-from kaito_controller.testing.threaded import threaded
 
-NAME: Final = "acme/tiny"
-SOURCE: Final = f"hf://{NAME}"
-# Below the ten seconds after which the agent takes a silent hub for one that is away.
-DOWNLOAD_S: Final = 8.0
 LIMIT_S: Final = 300.0
 
 
-def measure(python: Path, model: Path, folder: Path) -> dict[str, Any]:
+def measure(setting: Setting) -> dict[str, Any]:
     """Seconds until the weights are there, until the engine is ready beside them, and until ready when both begin."""
-    with _hub(model) as url:
-        apart = folder / "apart"
-        with _agent(python, apart, url) as agent:
+    python = setting.python
+    with slow_hub(setting.model) as hub:
+        apart = setting.folder / "apart"
+        with _agent(python, apart, hub.url) as agent:
             fetch_s = _until(agent, lambda: _is_fetched(agent.port))
             start_s = _engine(python, apart, agent.port)
-        together = folder / "together"
+        together = setting.folder / "together"
         began = time.monotonic()
-        with _agent(python, together, url) as agent:
+        with _agent(python, together, hub.url) as agent:
             both_s = _engine(python, together, agent.port, began)
     saved_s = fetch_s + start_s - both_s
     return {
@@ -54,18 +46,14 @@ def measure(python: Path, model: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _hub(model: Path) -> Iterator[str]:
-    files = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
-    hub = FakeHub(models={NAME: files})
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        if request.method == "GET" and is_large(request.path):
-            await asyncio.sleep(DOWNLOAD_S)
-        return await hub.answer(request)
-
-    with threaded(listening(answer)) as url:
-        yield url
+def show(figures: dict[str, Any]) -> None:
+    """Print how long each takes, and both at once."""
+    print(
+        f"start of an engine whose weights are fetched, from a hub that takes {figures['download_s']:.0f} s over them"
+    )
+    apart = f"weights {figures['fetch_s']:.1f} s, engine {figures['start_s']:.1f} s"
+    print(f"  {apart}, at once {figures['side_by_side_s']:.1f} s")
+    print(f"  {figures['hidden_share']:.0%} of the shorter is hidden behind the longer")
 
 
 @contextmanager
