@@ -19,6 +19,7 @@ from yarl import URL
 from kaito_controller.machinery.rest.proxy import proxy_of_environment
 from kaito_controller.machinery.rest.user_agent import user_agent
 from kaito_controller.sources.errors import SourceError, Trouble, malformed, too_large
+from kaito_controller.sources.trust import trusting
 from kaito_controller.sources.web import (
     Answer,
     Ask,
@@ -88,7 +89,8 @@ class AioWeb:
             rule = f"{host_of(ask.url)} must answer within {self._timeout_s:g} s; it did not"
             raise SourceError(Trouble.UNREACHABLE, f"{ask.what}: {rule}: try again later") from error
         except aiohttp.ClientConnectorCertificateError as error:
-            found = f"the certificate of {host_of(ask.url)} is not trusted here: add its authority (SSL_CERT_FILE)"
+            remedy = "add its authority (SSL_CERT_FILE, or ca.crt in the pull Secret of a registry)"
+            found = f"the certificate of {host_of(ask.url)} is not trusted here: {remedy}"
             raise SourceError(Trouble.UNREACHABLE, f"{ask.what}: {found}") from error
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as error:
             found = "ended before it was complete"
@@ -121,8 +123,13 @@ class AioWeb:
             headers["Authorization"] = authorization
         if ask.span is not None:
             headers["Range"] = str(ask.span)
+        trusted = trusting(ask.authority) if ask.authority and origin(url) == origin(ask.url) else True
         sent = self._session.get(
-            URL(url, encoded=True), headers=headers, allow_redirects=False, proxy=self._proxy(url) or None
+            URL(url, encoded=True),
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._proxy(url) or None,
+            ssl=trusted,
         )
         async with sent as response:
             found = {name.lower(): value for name, value in response.headers.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -21,6 +22,7 @@ from kaito_controller.machinery.errors import ApiConnectionError, ApiError
 from kaito_controller.sources.errors import SourceError, Trouble, malformed
 from kaito_controller.sources.oci.credentials import Credentials
 from kaito_controller.sources.token import Token
+from kaito_controller.sources.trust import trusting
 
 KEY: Final = "HF_TOKEN"
 """The Secret's key, as in KAITO."""
@@ -49,14 +51,19 @@ class TokenSecrets:
                 or its key; MALFORMED when it holds no token; UNREACHABLE or BUSY when the API server does not answer.
         """
         what = f"Secret {namespace}/{name}, {key}"
-        return Token.parse(_text(await self._raw(namespace, name, key, "the hub's token"), what), what=what)
+        data = await self._data(namespace, name, key, "the hub's token")
+        return Token.parse(_text(_decoded(data[key], what), what), what=what)
 
     async def docker_config(self, namespace: str, name: str) -> Credentials:
-        """What a Secret of type kubernetes.io/dockerconfigjson opens. Raises as `token` does."""
-        raw = await self._raw(namespace, name, contract.SECRET_DOCKER_CONFIG, "what docker login writes")
-        return Credentials.parse(raw, what=f"Secret {namespace}/{name}, {contract.SECRET_DOCKER_CONFIG}")
+        """What a Secret of type kubernetes.io/dockerconfigjson opens, and the `ca.crt` beside it. Raises as `token`."""
+        key = contract.SECRET_DOCKER_CONFIG
+        data = await self._data(namespace, name, key, "what docker login writes")
+        what = f"Secret {namespace}/{name}"
+        return Credentials.parse(
+            _decoded(data[key], f"{what}, {key}"), what=f"{what}, {key}", authority=_authority(data, what)
+        )
 
-    async def _raw(self, namespace: str, name: str, key: str, holding: str) -> bytes:
+    async def _data(self, namespace: str, name: str, key: str, holding: str) -> Mapping[str, object]:
         what = f"Secret {namespace}/{name}"
         try:
             secret = await self.client.get(SECRETS, name, namespace)
@@ -67,7 +74,7 @@ class TokenSecrets:
         data = secret.get("data") or {}
         if key not in data:
             raise SourceError(Trouble.MISSING, f"{what}: must have a key {key} with {holding}; it has none")
-        return _decoded(data[key], f"{what}, {key}")
+        return dict(data)
 
     def _refusal(self, error: ApiError, namespace: str, name: str, content: str) -> SourceError:
         what = f"Secret {namespace}/{name}"
@@ -92,6 +99,19 @@ def _text(raw: bytes, what: str) -> str:
         return raw.decode("ascii")
     except UnicodeDecodeError:
         raise malformed(f"{what}: must be a token in base64") from None
+
+
+def _authority(data: Mapping[str, object], what: str) -> str:
+    """The certificates of who signed a registry's own; empty where the Secret holds none."""
+    key = contract.SECRET_CERTIFICATE
+    if key not in data:
+        return ""
+    try:
+        text = _decoded(data[key], f"{what}, {key}").decode("ascii")
+        trusting(text)
+    except (UnicodeDecodeError, ValueError):
+        raise malformed(f"{what}, {key}: must be certificates in PEM") from None
+    return text
 
 
 def permission_objects(namespace: str, secret: str, operator: ServiceAccount) -> tuple[Object, Object]:

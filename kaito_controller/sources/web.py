@@ -34,6 +34,7 @@ class Ask:
         what: what is asked for, as messages call it.
         limit_bytes: the longest answer that is read; a longer one is an error before it is read.
         authorization: sent to the URL's own host only, never to where it redirects.
+        authority: certificates in PEM that are trusted of the URL's own host, beside the system's.
         span: the part that is wanted; None for all.
     """
 
@@ -42,6 +43,7 @@ class Ask:
     limit_bytes: int
     accept: str = "*/*"
     authorization: str = field(default="", repr=False)
+    authority: str = field(default="", repr=False)
     span: Span | None = None
 
 

@@ -1,4 +1,7 @@
-"""Who we are to a registry, from the JSON that docker login writes and that pull Secrets hold. No helper is run."""
+"""Who we are to a registry, from the JSON that docker login writes and that pull Secrets hold. No helper is run.
+
+A pull Secret may hold the certificate of who signed the registry's, too, as the agent of serving pods takes it.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,14 @@ DOCKER_HUB_KEYS: Final = ("https://index.docker.io/v1/", "index.docker.io", "reg
 
 @frozen
 class Credentials:
-    """Basic credentials of registries, by host."""
+    """Basic credentials of registries, by host, and the authorities to trust of them, in PEM."""
 
     _authorizations: Mapping[str, str] = field(factory=dict, repr=False)
+    _authorities: Mapping[str, str] = field(factory=dict, repr=False)
 
     @classmethod
-    def parse(cls, raw: bytes, *, what: str = "docker config") -> Self:
-        """Read a config.json of Docker, or the `.dockerconfigjson` of a Secret.
+    def parse(cls, raw: bytes, *, what: str = "docker config", authority: str = "") -> Self:
+        """Read a config.json of Docker, or the `.dockerconfigjson` of a Secret; `authority` is for its registries.
 
         Raises:
             SourceError: it is none; the message repeats nothing of it.
@@ -41,16 +45,26 @@ class Credentials:
         if not isinstance(auths, dict) or not all(isinstance(entry, dict) for entry in auths.values()):
             raise malformed(f"{what}: auths must be an object with an entry for each registry")
         found = ((_host(key), _authorization(entry, f"{what}: auths of a registry")) for key, entry in auths.items())
-        return cls({host: authorization for host, authorization in found if authorization})
+        opened = {host: authorization for host, authorization in found if authorization}
+        return cls(opened, {_host(key): authority for key in auths} if authority else {})
 
     def before(self, others: Self) -> Self:
         """These, and of registries that they do not name those of others."""
-        return type(self)({**others._authorizations, **self._authorizations})
+        authorities = {**others._authorities, **self._authorities}
+        return type(self)({**others._authorizations, **self._authorizations}, authorities)
 
     def basic(self, registry: str) -> str:
         """The Authorization header for a registry; empty when it has no entry."""
-        keys = (registry, *DOCKER_HUB_KEYS) if registry == DOCKER_HUB else (registry,)
-        return next((self._authorizations[_host(key)] for key in keys if _host(key) in self._authorizations), "")
+        return _of(registry, self._authorizations)
+
+    def authority(self, registry: str) -> str:
+        """The certificates to trust of a registry beside the system's, in PEM; empty when there are none."""
+        return _of(registry, self._authorities)
+
+
+def _of(registry: str, by_host: Mapping[str, str]) -> str:
+    keys = (registry, *DOCKER_HUB_KEYS) if registry == DOCKER_HUB else (registry,)
+    return next((by_host[_host(key)] for key in keys if _host(key) in by_host), "")
 
 
 def _host(key: str) -> str:

@@ -37,6 +37,15 @@ class Registry:
     _authorization: str = field(init=False, default="", repr=False)
     _asking: asyncio.Lock = field(init=False, factory=asyncio.Lock)
 
+    @property
+    def _endpoint(self) -> str:
+        """Whoever brings certificates for a registry speaks TLS to it, on this machine too."""
+        return f"https://{self.reference.registry}" if self._authority else self.reference.endpoint
+
+    @property
+    def _authority(self) -> str:
+        return self.credentials.authority(self.reference.registry)
+
     async def manifest(self, wanted: str) -> Answer:
         """A manifest or an index, by tag or digest. Raises SourceError."""
         return await self._get(f"manifests/{wanted}", f"{self.reference}", LIMIT_BYTES, ACCEPT, None)
@@ -46,11 +55,17 @@ class Registry:
         return (await self._get(f"blobs/{digest}", what, limit_bytes, "*/*", span)).body
 
     async def _get(self, path: str, what: str, limit_bytes: int, accept: str, span: Span | None) -> Answer:
-        url = f"{self.reference.endpoint}/v2/{self.reference.repository}/{path}"
+        url = f"{self._endpoint}/v2/{self.reference.repository}/{path}"
 
         def ask(authorization: str) -> Ask:
             return Ask(
-                url=url, what=what, limit_bytes=limit_bytes, accept=accept, authorization=authorization, span=span
+                url=url,
+                what=what,
+                limit_bytes=limit_bytes,
+                accept=accept,
+                authorization=authorization,
+                authority=self._authority,
+                span=span,
             )
 
         used = self._authorization
@@ -74,7 +89,7 @@ class Registry:
         if scheme == "bearer":
             return await self._token(dict(PARAMETER.findall(challenge)), basic, what)
         if basic:
-            refuse_open_secret(what, self.reference.endpoint)
+            refuse_open_secret(what, self._endpoint)
             return basic
         raise self._refusal(HTTPStatus.UNAUTHORIZED, what)
 
@@ -84,9 +99,9 @@ class Registry:
             scheme, _, _ = origin(realm)
         except ValueError:
             raise malformed(f"{what}: {self.reference.registry} must say where tokens are given (realm)") from None
-        if scheme == "http" and self.reference.endpoint.startswith("https:"):
+        if scheme == "http" and self._endpoint.startswith("https:"):
             raise malformed(f"{what}: {self.reference.registry} must give tokens over HTTPS; it names an HTTP address")
-        if not is_neighbour(host_of(realm), host_of(self.reference.endpoint)):
+        if not is_neighbour(host_of(realm), host_of(self._endpoint)):
             rule = f"{self.reference.registry} must give its tokens itself, or its own domain must"
             raise SourceError(Trouble.DENIED, f"{what}: {rule}; it names {host_of(realm)}")
         if basic:
@@ -94,7 +109,13 @@ class Registry:
         query = {"service": parameters.get("service", ""), "scope": f"repository:{self.reference.repository}:pull"}
         url = realm + ("&" if "?" in realm else "?") + urlencode({key: text for key, text in query.items() if text})
         answer = await self.web.get(
-            Ask(url=url, what=f"{what}, token", limit_bytes=TOKEN_LIMIT_BYTES, authorization=basic)
+            Ask(
+                url=url,
+                what=f"{what}, token",
+                limit_bytes=TOKEN_LIMIT_BYTES,
+                authorization=basic,
+                authority=self._authority,
+            )
         )
         if answer.status != HTTPStatus.OK:
             raise self._refusal(HTTPStatus.UNAUTHORIZED, what)
@@ -107,7 +128,7 @@ class Registry:
         return f"Bearer {Token.parse(text if isinstance(text, str) else '', what=f'{what}, token').value}"
 
     def _refusal(self, status: int, what: str) -> SourceError:
-        host, known = host_of(self.reference.endpoint), bool(self.credentials.basic(self.reference.registry))
+        host, known = host_of(self._endpoint), bool(self.credentials.basic(self.reference.registry))
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             remedy = "its user must be allowed to pull it" if known else "give a docker config with an entry for it"
             return SourceError(Trouble.DENIED, f"{what}: {host} does not let it be read ({status}): {remedy}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from random import Random
 from typing import Any
 
@@ -21,10 +22,14 @@ from kaito_controller.sources.model_reader import ModelKey, ModelReader
 from kaito_controller.sources.oci.credentials import Credentials
 from kaito_controller.sources.resolver import Failed, Found, Pending, Resolver
 from kaito_controller.sources.secret_access import ServiceAccount, TokenSecrets, permission, permission_objects
+from kaito_controller.testing.authority import Authority
 from kaito_controller.testing.loopback import listening
 from kaito_controller.testing.sources.checkpoints import TINY_BYTES, tiny_model
 from kaito_controller.testing.sources.hub import FakeHub
+from kaito_controller.testing.sources.registry import FakeRegistry
 
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+TITLE = "org.opencontainers.image.title"
 OPERATOR = ServiceAccount(name="kaito-controller", namespace="kaito-system")
 
 
@@ -164,3 +169,32 @@ async def test_a_secret_of_another_kind_is_told():
     """A hub's token opens no registry."""
     with pytest.raises(SourceError, match=r"must have a key \.dockerconfigjson with what docker login writes"):
         await secrets(secret_of(b"hf_good")).docker_config("team", "hub")
+
+
+async def test_a_private_registry_is_trusted_by_the_certificate_in_its_secret():
+    """As the agent of the pods takes it: for the registries of that Secret, and not without it."""
+    authority = Authority.make()
+    registry = FakeRegistry(user="user:pass")
+    layers = [registry.push_blob(content, LAYER, {TITLE: name}) for name, content in tiny_model().items()]
+    registry.push("v1", layers)
+    async with listening(registry.answer, authority.server_context()) as url, AioWeb() as http:
+        host = url.removeprefix("https://")
+        docker = json.dumps({"auths": {host: {"username": "user", "password": "pass"}}}).encode()
+        told = secret_of(docker, ".dockerconfigjson")
+        told["data"]["ca.crt"] = base64.b64encode(authority.pem.encode()).decode()
+        key = ModelKey(reference=f"oci://{host}/team/model:v1", namespace="team", pull_secrets=("hub",))
+        found = await ModelReader(web=http, secrets=secrets(told)).read(key)
+        assert found.weight_bytes == TINY_BYTES
+
+        told["data"]["ca.crt"] = base64.b64encode(Authority.make("another").pem.encode()).decode()
+        with pytest.raises(SourceError, match=r"not trusted here: add its authority \(.*ca\.crt in the pull Secret"):
+            await ModelReader(web=http, secrets=secrets(told)).read(key)
+
+
+async def test_a_certificate_that_is_none_is_told():
+    """Before anything is asked, and without a word of what is in it."""
+    told = secret_of(b'{"auths": {}}', ".dockerconfigjson")
+    told["data"]["ca.crt"] = base64.b64encode(b"hush").decode()
+    with pytest.raises(SourceError, match=r"Secret team/hub, ca\.crt: must be certificates in PEM") as caught:
+        await secrets(told).docker_config("team", "hub")
+    assert "hush" not in str(caught.value)
