@@ -13,6 +13,7 @@ from kaito_controller.catalog.model import Preset
 from kaito_controller.sizing.candidates import Candidate
 from kaito_controller.sizing.flags import EngineFlags
 from kaito_controller.sizing.inference import InferencePlan
+from kaito_controller.workloads.adapters import AdapterRoom
 from kaito_controller.workloads.runtimes import vllm
 
 # What the pods of a Workspace tell each other; who starts the engine by hand has other addresses.
@@ -23,12 +24,13 @@ _OF_A_WORKSPACE: Final = frozenset(
 Words = Callable[[Candidate, InferencePlan], Sequence[str]]
 
 
-def words_of_workspace(workspace: Workspace, preset: Preset) -> Words:
-    """The arguments of a Workspace's pods."""
+def words_of_workspace(workspace: Workspace, preset: Preset, room: AdapterRoom | None = None) -> Words:
+    """The arguments of a Workspace's pods; `room` is what they have room for of adapters."""
 
     def words(candidate: Candidate, plan: InferencePlan) -> list[str]:
         parameters = {one.name: one.default or "" for one in candidate.runtime.parameters}
-        return vllm.arguments(workspace, preset, plan, candidate.runtime, parameters)
+        words = vllm.arguments(workspace, preset, plan, candidate.runtime, parameters)
+        return [*words, *(room.engine_arguments if room is not None and candidate.runtime.agent is not None else ())]
 
     return words
 

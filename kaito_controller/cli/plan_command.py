@@ -117,7 +117,7 @@ def _of_workspace(parsed: argparse.Namespace, catalog: Catalog) -> Question:
         demand=Demand(flags=file.flags, concurrency=parsed.concurrency),
         wishes=evolve(wishes, node_count=resource.count),
         skus=parts_of(catalog.skus, resource.partition),
-        words=words_of_workspace(file.workspace, model.preset),
+        words=words_of_workspace(file.workspace, model.preset, file.room),
         notes=(*notes, *_without_zones(wishes)),
     )
 

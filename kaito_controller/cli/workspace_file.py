@@ -21,6 +21,7 @@ from kaito_controller.controllers.workspace.verdict import Blocked
 from kaito_controller.kube import metadata, serde
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.flags import EngineFlags
+from kaito_controller.workloads.adapters import AdapterRoom
 
 LIMIT_BYTES: Final = 2**20
 """An API server takes no larger object; a parser in Python would be busy for half a minute with it."""
@@ -30,10 +31,11 @@ UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
 
 @frozen(kw_only=True)
 class WorkspaceFile:
-    """A Workspace that keeps all rules, and what its configuration says to the engine."""
+    """A Workspace that keeps all rules, what its configuration says to the engine, and its pods' room for adapters."""
 
     workspace: Workspace
     flags: EngineFlags
+    room: AdapterRoom | None = None
 
     @property
     def model(self) -> str:
@@ -58,7 +60,7 @@ def read_workspace(name: str) -> WorkspaceFile:
         )
     config = _allowed(read_config(workspace, snapshot.config))
     room = wanted_room(workspace, config, snapshot)
-    return WorkspaceFile(workspace=workspace, flags=with_room(config.flags, room))
+    return WorkspaceFile(workspace=workspace, flags=with_room(config.flags, room), room=room)
 
 
 def _documents(name: str) -> list[Object]:

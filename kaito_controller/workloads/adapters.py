@@ -46,14 +46,14 @@ class AdapterRoom:
     volumes: Mapping[str, Mapping[str, Any]] = field(factory=dict)
 
     @property
-    def flags(self) -> dict[str, list[str]]:
-        """The engine's arguments."""
-        return {
-            contract.ARG_ENABLE_LORA: [],
-            contract.ARG_MAX_LORAS: [str(self.slots)],
-            contract.ARG_MAX_CPU_LORAS: [str(max(self.slots, HOST_SLOTS))],
-            contract.ARG_MAX_LORA_RANK: [str(self.max_rank)],
-        }
+    def engine_arguments(self) -> tuple[str, ...]:
+        """What the engine is told, in the order of the names."""
+        return (
+            contract.ARG_ENABLE_LORA,
+            *(contract.ARG_MAX_CPU_LORAS, str(max(self.slots, HOST_SLOTS))),
+            *(contract.ARG_MAX_LORA_RANK, str(self.max_rank)),
+            *(contract.ARG_MAX_LORAS, str(self.slots)),
+        )
 
     @property
     def volume_list(self) -> list[dict[str, Any]]:

@@ -167,8 +167,7 @@ def _pod(
 def _add_adapters(pod: Object, room: AdapterRoom, volumes: list[dict[str, Any]]) -> None:
     """The engine's arguments, variable and mount."""
     (engine,) = pod["containers"]
-    lora = sorted(room.flags.items())
-    engine["args"] = [*engine["args"], *(word for name, values in lora for word in (name, *values))]
+    engine["args"] = [*engine["args"], *room.engine_arguments]
     # Only the agent, in the same pod, reaches the endpoints that this opens: through the Service they answer 404.
     engine["env"] = [*engine["env"], {"name": contract.ENV_RUNTIME_LORA, "value": "True"}]
     engine["volumeMounts"] = [*engine["volumeMounts"], adapters.engine_mount()]

@@ -208,9 +208,9 @@ def test_a_refusal_names_what_was_written(capsys, words: list[str], told: str):
 
 
 def test_adapters_of_a_workspace_are_counted(capsys):
-    """As the operator counts them: the slots that the engine makes for them."""
+    """As the operator counts them: the slots that the engine makes for them, and is told of."""
     counted = {}
     for name in ("phi_4_mini", "adapters"):
-        plan = answer(capsys, "-f", str(SAMPLES / f"workspace_v1beta1_{name}.yaml"))
-        counted[name] = "LoRA adapters" in json.dumps(best(plan))
-    assert counted == {"phi_4_mini": False, "adapters": True}
+        found = best(answer(capsys, "-f", str(SAMPLES / f"workspace_v1beta1_{name}.yaml")))
+        counted[name] = ("LoRA adapters" in json.dumps(found), "--enable-lora" in found["args"])
+    assert counted == {"phi_4_mini": (False, False), "adapters": (True, True)}
