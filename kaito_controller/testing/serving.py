@@ -7,8 +7,8 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ RUNTIME: Final = "vllm-cpu-host"
 # Alone on two cores a start takes half a minute; on a machine that is busy with other tests a multiple.
 START_LIMIT_S: Final = 400
 STOP_LIMIT_S: Final = 60
+ANSWER_LIMIT_S: Final = 180
 LAST_WORDS: Final = "inference_server: ended"
 
 
@@ -35,7 +36,7 @@ class Server:
     port: int
     log: Path
 
-    def connect(self, source: str = "127.0.0.1", timeout_s: float = 60) -> http.client.HTTPConnection:
+    def connect(self, source: str = "127.0.0.1", timeout_s: float = ANSWER_LIMIT_S) -> http.client.HTTPConnection:
         """A connection from an address of this machine: any of 127.0.0.0/8."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s, source_address=(source, 0))
 
@@ -87,20 +88,7 @@ class Server:
 
     def wait_until_healthy(self) -> None:
         """Waits for /health, failing at once when the process ends."""
-        limit = time.monotonic() + START_LIMIT_S
-        while True:
-            try:
-                if self.ask(contract.HEALTH_PATH)[0] == http.HTTPStatus.OK:
-                    return
-            except OSError:
-                pass
-            assert self.process.poll() is None, self.tail()
-            assert time.monotonic() < limit, self.tail()
-            # Waits for the end of the process, which ends the wait early.
-            try:
-                self.process.wait(0.25)
-            except subprocess.TimeoutExpired:
-                continue
+        until(lambda: self.ask(contract.HEALTH_PATH)[0] == http.HTTPStatus.OK, START_LIMIT_S, self)
 
     def tail(self) -> str:
         """The end of the log."""
@@ -178,6 +166,16 @@ def start(
     return launch(command, home, {name: value for name, value in given.items() if value is not None}, port)
 
 
+def start_agent(
+    python: Path, home: Path, *arguments: str, more: Mapping[str, str] | None = None, port: int | None = None
+) -> Server:
+    """Starts the agent, as the container beside the engine; `more` is environment."""
+    port = port or free_port()
+    address = (contract.ARG_HOST, "127.0.0.1", contract.ARG_PORT, str(port))
+    command = [str(python), "-m", contract.AGENT_MODULE, *address, *arguments]
+    return launch(command, home, {**environment(home), **(more or {})}, port)
+
+
 def launch(command: Sequence[str], home: Path, variables: Mapping[str, str], port: int) -> Server:
     """Starts a command that serves on that port of loopback; its log lies in `home`, where it runs."""
     home.mkdir(exist_ok=True)
@@ -185,6 +183,27 @@ def launch(command: Sequence[str], home: Path, variables: Mapping[str, str], por
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=home, env=variables, stdout=file, stderr=subprocess.STDOUT)
     return Server(process=process, port=port, log=log)
+
+
+def until(holds: Callable[[], bool], limit_s: float, *servers: Server) -> float:
+    """Waits for something of these servers and returns the seconds that it took; who is not reached is asked again.
+
+    Fails with their last words when it takes longer, and at once when one of them ends.
+    """
+    began = time.monotonic()
+    while True:
+        with suppress(OSError):
+            if holds():
+                return time.monotonic() - began
+        assert all(server.process.poll() is None for server in servers), _last_words(servers)
+        assert time.monotonic() - began < limit_s, _last_words(servers)
+        # Waits for the end of the process, which ends the wait early.
+        with suppress(subprocess.TimeoutExpired):
+            servers[0].process.wait(0.1)
+
+
+def _last_words(servers: Sequence[Server]) -> str:
+    return "\n".join(server.tail() for server in servers)
 
 
 @contextmanager

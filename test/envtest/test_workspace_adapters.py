@@ -20,30 +20,9 @@ from kaito_controller.app.reports import PodReports
 from kaito_controller.kube.core import CONFIG_MAPS, PODS
 from kaito_controller.machinery.errors import ApiError
 from kaito_controller.testing.provisioner import until
-from kaito_controller.testing.scenario import message_of, operator, stage
+from kaito_controller.testing.scenario import message_of, operator
 
 PRESET = {"name": "phi-4-mini-instruct"}
-
-
-@pytest.fixture
-async def hands(apiserver, namespace):
-    """Open the hands of the test in its namespace."""
-    async with stage(apiserver.kubeconfig, namespace) as opened:
-        yield opened
-
-
-@pytest.fixture
-def agent(monkeypatch):
-    """Play the agents: what each path answers."""
-    said: dict[str, Any] = {}
-
-    async def read(_: PodReports, path: str) -> bytes:
-        if path not in said:
-            raise ApiError(503, "ServiceUnavailable", "no agent")
-        return json.dumps(said[path]).encode()
-
-    monkeypatch.setattr(PodReports, "_bytes", read)
-    return said
 
 
 def adapter(name: str, **source: Any) -> dict[str, Any]:

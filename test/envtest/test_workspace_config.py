@@ -6,14 +6,7 @@ import pytest
 
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.kube.core import CONFIG_MAPS
-from kaito_controller.testing.scenario import message_of, operator, stage
-
-
-@pytest.fixture
-async def hands(apiserver, namespace):
-    """Open the hands of the test in its namespace."""
-    async with stage(apiserver.kubeconfig, namespace) as opened:
-        yield opened
+from kaito_controller.testing.scenario import message_of, operator
 
 
 @pytest.fixture

@@ -19,13 +19,6 @@ TELL_S = 1.0
 
 
 @pytest.fixture
-async def hands(apiserver, namespace):
-    """Open the hands of the test in its namespace."""
-    async with stage(apiserver.kubeconfig, namespace) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def running(apiserver):
     """Run the operator, and wait until it has caught up with what other tests left."""
     async with operator(apiserver.kubeconfig) as started:

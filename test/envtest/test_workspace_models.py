@@ -8,18 +8,11 @@ from __future__ import annotations
 import pytest
 
 from kaito_controller.testing.loopback import listening
-from kaito_controller.testing.scenario import operator, stage
+from kaito_controller.testing.scenario import operator
 from kaito_controller.testing.sources.checkpoints import tiny_model
 from kaito_controller.testing.sources.hub import FakeHub
 
 NAME = "acme/tiny"
-
-
-@pytest.fixture
-async def hands(apiserver, namespace):
-    """Open the hands of the test in its namespace."""
-    async with stage(apiserver.kubeconfig, namespace) as opened:
-        yield opened
 
 
 @pytest.fixture

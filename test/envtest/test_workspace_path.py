@@ -7,22 +7,13 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.kube.core import CONTROLLER_REVISIONS, NODES, SERVICES, STATEFUL_SETS
 from kaito_controller.testing.builders import gpu_labels
 from kaito_controller.testing.pace import on_this_machine
-from kaito_controller.testing.scenario import condition_of, operator, stage
-
-
-@pytest.fixture
-async def hands(apiserver, namespace):
-    """Open the hands of the test in its namespace, and remove its Workspaces at the end."""
-    async with stage(apiserver.kubeconfig, namespace) as opened:
-        yield opened
+from kaito_controller.testing.scenario import condition_of, operator
 
 
 async def ready(hands, name, **fields):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from inference_server import contract
 from kaito_controller.api import labels as keys
 from kaito_controller.api.nodeclaim import NODE_CLAIMS
@@ -29,13 +27,6 @@ BINDINGS = Resource(
     plural="validatingadmissionpolicybindings",
     namespaced=False,
 )
-
-
-@pytest.fixture
-async def hands(apiserver, namespace):
-    """Open the hands of the test in its namespace."""
-    async with stage(apiserver.kubeconfig, namespace) as opened:
-        yield opened
 
 
 def refusing(namespace: str) -> tuple[Object, Object]:

@@ -7,20 +7,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from kaito_controller.api import labels as keys
 from kaito_controller.api.workspace import WORKSPACES
 from kaito_controller.kube.core import CONFIG_MAPS, JOBS, NODES, SERVICES, STATEFUL_SETS
 from kaito_controller.testing.builders import gpu_labels
-from kaito_controller.testing.scenario import condition_of, message_of, operator, stage
-
-
-@pytest.fixture
-async def hands(apiserver, namespace):
-    """Open the hands of the test in its namespace."""
-    async with stage(apiserver.kubeconfig, namespace) as opened:
-        yield opened
+from kaito_controller.testing.scenario import condition_of, message_of, operator
 
 
 def container(name, **state):

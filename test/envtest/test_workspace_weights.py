@@ -6,42 +6,16 @@ behind the request, as in test_workspace_adapters.
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 
 from inference_server import contract
 from kaito_controller.api import labels as keys
 from kaito_controller.api.workspace import WORKSPACES
-from kaito_controller.app.reports import PodReports
 from kaito_controller.kube.core import PODS
-from kaito_controller.machinery.errors import ApiError
-from kaito_controller.testing.scenario import message_of, operator, stage
+from kaito_controller.testing.scenario import message_of, operator
 
 URI = "oci://registry.example/models/phi:4"
 PRESET = {"name": "phi-4-mini-instruct", "presetOptions": {"imagePullSecrets": ["registry"]}}
-
-
-@pytest.fixture
-async def hands(apiserver, namespace):
-    """Open the hands of the test in its namespace."""
-    async with stage(apiserver.kubeconfig, namespace) as opened:
-        yield opened
-
-
-@pytest.fixture
-def agent(monkeypatch):
-    """Play the agents: what each path answers."""
-    said: dict[str, Any] = {}
-
-    async def read(_: PodReports, path: str) -> bytes:
-        if path not in said:
-            raise ApiError(503, "ServiceUnavailable", "no agent")
-        return json.dumps({"weights": said[path]}).encode()
-
-    monkeypatch.setattr(PodReports, "_bytes", read)
-    return said
 
 
 async def test_weights_of_a_registry_from_apply_to_served(apiserver, hands, agent):
@@ -59,16 +33,16 @@ async def test_weights_of_a_registry_from_apply_to_served(apiserver, hands, agen
         path = f"{PODS.path(hands.namespace, 'far-0')}:{contract.AGENT_PORT}/proxy{contract.REPORT_PATH}"
 
         denied = "registry.example/models/phi:4: it does not let it be read; give a Secret"
-        agent[path] = {"state": "Failed", "source": URI, "message": denied, "exitCode": 66}
+        agent[path] = {"weights": {"state": "Failed", "source": URI, "message": denied, "exitCode": 66}}
         shown = await hands.shows("far", "InferenceReady", "False", "WeightsFailed")
         assert denied in message_of(shown, "InferenceReady")
 
-        agent[path] = {"state": "Fetching", "source": URI, "bytesDone": 2 * 10**9, "bytesTotal": 8 * 10**9}
+        agent[path] = {"weights": {"state": "Fetching", "source": URI, "bytesDone": 2 * 10**9, "bytesTotal": 8 * 10**9}}
         shown = await hands.shows("far", "InferenceReady", "False", "WeightsFetching")
         assert "2.0 GB of 8.0 GB" in message_of(shown, "InferenceReady")
         assert shown["status"]["weights"]["bytesTotal"] == 8 * 10**9
 
-        agent[path] = {"state": "Ready", "source": URI, "revision": "sha256:1", "folder": "/w"}
+        agent[path] = {"weights": {"state": "Ready", "source": URI, "revision": "sha256:1", "folder": "/w"}}
         await hands.shows("far", "InferenceReady", "False", "WorkspaceInferenceStatusPending")
         await hands.serve("far")
         shown = await hands.shows("far", "InferenceReady", "True")

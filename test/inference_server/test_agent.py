@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from attrs import define
+from attrs import define, field
 
 from inference_server import contract
-from kaito_controller.catalog.loader import load
-from kaito_controller.testing import adapter_files
-from kaito_controller.testing.ports import free_port
+from kaito_controller.testing import adapter_files, serving
+from kaito_controller.testing.serving import START_LIMIT_S, Server
 
-ROOT = Path(__file__).resolve().parents[2]
 TEACH = Path(__file__).with_name("teach_adapter.py")
-START_LIMIT_S = 400
 LIMIT_S = 120
-ANSWER_LIMIT_S = 180
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * START_LIMIT_S)]
 
 QUESTION = "What is the capital of France?"
@@ -36,102 +29,41 @@ HELLO = "Hello, and welcome aboard!"
 MAX_RANK, SLOTS = 16, 8
 
 
-def environment(home: Path) -> dict[str, str]:
-    """What the runtime gives its pods, with a folder of this test for what they write."""
-    own = {name: value for name, value in load().runtime("vllm-cpu-host").environment.items() if "{" not in value}
-    paths = {name: str(home / name) for name in ("HOME", "XDG_CACHE_HOME", "HF_HOME")} | {"TMPDIR": str(home)}
-    fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    fixed |= {"VLLM_RPC_BASE_PATH": "."}
-    return {**own, **fixed, **paths, contract.ENV_RUNTIME_LORA: "True", "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-
-
-def ask(port: int, path: str, body: Any = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_LIMIT_S)
-    try:
-        raw = None if body is None else json.dumps(body)
-        connection.request("POST" if raw else "GET", path, raw, {"Content-Type": "application/json"} if raw else {})
-        answer = connection.getresponse()
-        text = answer.read().decode()
-    finally:
-        connection.close()
-    kind = answer.headers.get("content-type") or ""
-    return answer.status, json.loads(text) if kind.startswith("application/json") and text else text
-
-
-def until(found: Callable[[], bool], limit_s: float, why: Callable[[], str]) -> float:
-    """Waits for it and returns the seconds that it took."""
-    began = time.monotonic()
-    while True:
-        try:
-            if found():
-                return time.monotonic() - began
-        except OSError:
-            pass
-        assert time.monotonic() - began < limit_s, why()
-        threading.Event().wait(0.05)
+ADAPTERS = {contract.ENV_RUNTIME_LORA: "True"}
 
 
 @define
 class Pod:
-    """An engine and an agent, as the two containers of one pod: their processes, ports and shared folders."""
+    """An engine and an agent, as the two containers of one pod with their shared folders."""
 
     python: Path
     model: Path
     home: Path
-    port: int
-    agent_port: int
-    engine: subprocess.Popen[bytes]
-    agent: subprocess.Popen[bytes]
+    engine: Server = field(init=False)
+    agent: Server = field(init=False)
 
     @property
     def wanted(self) -> Path:
         return self.home / "wanted" / contract.WANTED_FILE_NAME
 
-    @property
-    def cache(self) -> Path:
-        return self.home / "adapter"
-
-    def log(self, name: str) -> str:
-        return (self.home / f"{name}.log").read_text()[-5000:]
-
-    def start_engine(self) -> None:
-        runtime = load().runtime("vllm-cpu-host")
-        flags = {**runtime.engine_arguments, "enforce-eager": "true"}
-        words = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
-        lora = [contract.ARG_ENABLE_LORA, contract.ARG_MAX_LORAS, str(SLOTS), contract.ARG_MAX_CPU_LORAS, str(SLOTS)]
-        self.engine = self._run(
-            "engine",
-            *(contract.SERVE_MODULE, "--host", "127.0.0.1", "--port", str(self.port), "--model", str(self.model)),
-            *("--served-model-name", "tiny-phi3", "--dtype", "float32", "--max-model-len", "512", *words),
-            *(*lora, contract.ARG_MAX_LORA_RANK, str(MAX_RANK)),
+    def start_engine(self, port: int | None = None) -> None:
+        self.engine = serving.start(
+            *(self.python, self.home / "engine", contract.ARG_MODEL, str(self.model)),
+            *(contract.ARG_SERVED_MODEL_NAME, "tiny-phi3", contract.ARG_DTYPE, "float32"),
+            *(contract.ARG_MAX_MODEL_LEN, "512", contract.ARG_ENABLE_LORA, contract.ARG_MAX_LORA_RANK, str(MAX_RANK)),
+            *(contract.ARG_MAX_LORAS, str(SLOTS), contract.ARG_MAX_CPU_LORAS, str(SLOTS)),
+            more=ADAPTERS,
+            port=port,
         )
 
-    def start_agent(self) -> None:
-        self.agent = self._run(
-            "agent",
-            *(contract.AGENT_MODULE, "--host", "127.0.0.1", "--port", str(self.agent_port)),
-            *(contract.ARG_ENGINE, f"http://127.0.0.1:{self.port}", contract.ARG_WANTED, str(self.wanted)),
-            *(contract.ARG_CACHE, str(self.cache), contract.ARG_SECRETS, str(self.home / "secrets")),
-            *(contract.ARG_MODEL, str(self.model), contract.ARG_SERVED_MODEL_NAME, "tiny-phi3"),
-            *(contract.ARG_MAX_LORA_RANK, str(MAX_RANK)),
+    def start_agent(self, port: int | None = None) -> None:
+        self.agent = serving.start_agent(
+            *(self.python, self.home / "agent", contract.ARG_ENGINE, f"http://127.0.0.1:{self.engine.port}"),
+            *(contract.ARG_WANTED, str(self.wanted), contract.ARG_CACHE, str(self.home / "adapter")),
+            *(contract.ARG_SECRETS, str(self.home / "secrets"), contract.ARG_MODEL, str(self.model)),
+            *(contract.ARG_SERVED_MODEL_NAME, "tiny-phi3", contract.ARG_MAX_LORA_RANK, str(MAX_RANK)),
+            port=port,
         )
-
-    def _run(self, log: str, *words: str) -> subprocess.Popen[bytes]:
-        with (self.home / f"{log}.log").open("ab") as file:
-            return subprocess.Popen(
-                [self.python, "-m", *words],
-                cwd=self.home,
-                env=environment(self.home),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-
-    def wait_until_healthy(self) -> None:
-        def healthy() -> bool:
-            assert self.engine.poll() is None, self.log("engine")
-            return ask(self.port, "/health")[0] == 200
-
-        until(healthy, START_LIMIT_S, lambda: self.log("engine"))
 
     def want(self, *entries: dict[str, Any]) -> None:
         """As the kubelet does: the file changes as a whole."""
@@ -140,55 +72,36 @@ class Pod:
         aside.replace(self.wanted)
 
     def report(self) -> dict[str, dict[str, Any]]:
-        status, body = ask(self.agent_port, contract.REPORT_PATH)
+        status, body = self.agent.ask(contract.REPORT_PATH)
         assert status == 200
         return {entry["name"]: entry for entry in body["adapters"]}
 
-    def wait_for(self, **states: str) -> float:
+    def wait_for(self, **states: str) -> None:
         """Until the report says exactly this."""
-
-        def reached() -> bool:
-            assert self.agent.poll() is None, self.log("agent")
-            return {name: entry["state"] for name, entry in self.report().items()} == states
-
-        return until(reached, LIMIT_S, lambda: f"{self.report()}\n{self.log('agent')}\n{self.log('engine')}")
+        serving.until(
+            lambda: {name: entry["state"] for name, entry in self.report().items()} == states, LIMIT_S, self.agent
+        )
 
     def answer(self, model: str) -> str:
-        body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "temperature": 0}
-        status, answer = ask(self.port, contract.CHAT_COMPLETIONS_PATH, body)
-        assert status == 200, answer
-        return str(answer["choices"][0]["message"]["content"])
+        messages = [{"role": "user", "content": QUESTION}]
+        return str(self.engine.complete(messages, model=model)["message"]["content"])
 
     def probabilities(self, model: str) -> list[float]:
         """The log-probabilities of what it says first."""
         body = {"model": model, "prompt": QUESTION, "max_tokens": 4, "temperature": 0, "logprobs": 1}
-        status, answer = ask(self.port, contract.COMPLETIONS_PATH, body)
+        status, answer = self.engine.ask(contract.COMPLETIONS_PATH, body)
         assert status == 200, answer
         return [float(one) for one in answer["choices"][0]["logprobs"]["token_logprobs"]]
 
     def first_token_s(self, model: str) -> float:
         """Seconds until one token is there."""
         began = time.monotonic()
-        status, answer = ask(self.port, contract.COMPLETIONS_PATH, {"model": model, "prompt": "Hi", "max_tokens": 1})
+        status, answer = self.engine.ask(contract.COMPLETIONS_PATH, {"model": model, "prompt": "Hi", "max_tokens": 1})
         assert status == 200, answer
         return time.monotonic() - began
 
     def models(self) -> list[str]:
-        return [one["id"] for one in ask(self.port, contract.MODELS_PATH)[1]["data"]]
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.terminate()
-    try:
-        process.wait(30)
-    finally:
-        for one in children:
-            if one.is_running():
-                one.kill()
-        process.kill()
-        process.wait()
-        psutil.wait_procs(children, timeout=30)
+        return [one["id"] for one in self.engine.ask(contract.MODELS_PATH)[1]["data"]]
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +111,7 @@ def taught(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPat
     made = {}
     for name, rank, text in (("four", 8, FOUR), ("hello", 16, HELLO)):
         command = [inference_python, TEACH, model, folder / name, str(rank), QUESTION, text]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment(folder))
+        done = subprocess.run(command, capture_output=True, text=True, env={**serving.environment(folder), **ADAPTERS})
         assert done.returncode == 0, done.stdout + done.stderr
         made[name] = folder / name
     return made
@@ -207,28 +120,18 @@ def taught(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def pod(inference_python: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
     home = tmp_path_factory.mktemp("pod")
-    for name in ("wanted", "adapter", "secrets", "HOME"):
+    for name in ("wanted", "adapter", "secrets"):
         (home / name).mkdir()
-    idle = subprocess.Popen(["true"])
-    pod = Pod(
-        python=inference_python,
-        model=model,
-        home=home,
-        port=free_port(),
-        agent_port=free_port(),
-        engine=idle,
-        agent=idle,
-    )
+    pod = Pod(python=inference_python, model=model, home=home)
     pod.want()
     pod.start_engine()
     pod.start_agent()
     try:
-        pod.wait_until_healthy()
+        pod.engine.wait_until_healthy()
         yield pod
     finally:
-        for process in (pod.agent, pod.engine):
-            end(process)
-        idle.wait()
+        for server in (pod.agent, pod.engine):
+            server.stop()
 
 
 def folder(name: str, path: Path, **more: Any) -> dict[str, Any]:
@@ -260,14 +163,14 @@ def test_a_name_is_given_other_weights(pod: Pod, taught: dict[str, Path]):
     def go_on() -> None:
         body = {"model": "x", "messages": [{"role": "user", "content": QUESTION}], "temperature": 0}
         while not ended.is_set():
-            status, answer = ask(pod.port, contract.CHAT_COMPLETIONS_PATH, body)
+            status, answer = pod.engine.ask(contract.CHAT_COMPLETIONS_PATH, body)
             told.append(answer["choices"][0]["message"]["content"] if status == 200 else str(status))
 
     thread = threading.Thread(target=go_on)
     thread.start()
     try:
         pod.want(folder("x", taught["hello"]))
-        until(lambda: HELLO in told, LIMIT_S, lambda: f"{told}\n{pod.log('agent')}")
+        serving.until(lambda: HELLO in told, LIMIT_S, pod.agent, pod.engine)
     finally:
         ended.set()
         thread.join()
@@ -325,7 +228,7 @@ def test_what_cannot_be_loaded_says_why_and_spares_the_others(pod: Pod, taught: 
     assert [pod.answer(name) for name in ("tiny-phi3", "good")] == [BASE_ANSWER, FOUR]
     # Recovered by a change of the source alone.
     shutil.copytree(taught["hello"], tmp_path / "nowhere")
-    until(lambda: pod.report()["missing"]["state"] == "Loaded", 2 * LIMIT_S, lambda: pod.log("agent"))
+    serving.until(lambda: pod.report()["missing"]["state"] == "Loaded", 2 * LIMIT_S, pod.agent)
     assert pod.answer("missing") == HELLO
 
 
@@ -348,10 +251,10 @@ def test_an_engine_that_is_started_again_gets_its_adapters_again(pod: Pod, taugh
     """Nobody tells the agent: it sees that the engine lists none."""
     pod.want(folder("four", taught["four"]))
     pod.wait_for(four="Loaded")
-    end(pod.engine)
+    pod.engine.stop()
     pod.wait_for(four="Pending")
-    pod.start_engine()
-    pod.wait_until_healthy()
+    pod.start_engine(pod.engine.port)
+    pod.engine.wait_until_healthy()
     pod.wait_for(four="Loaded")
     assert pod.answer("four") == FOUR
 
@@ -359,12 +262,12 @@ def test_an_engine_that_is_started_again_gets_its_adapters_again(pod: Pod, taugh
 def test_an_agent_that_is_started_again_goes_on_from_what_it_has(pod: Pod, taught: dict[str, Path]):
     pod.want(folder("four", taught["four"]))
     pod.wait_for(four="Loaded")
-    end(pod.agent)
+    pod.agent.stop()
     assert pod.answer("four") == FOUR
-    pod.start_agent()
-    until(lambda: ask(pod.agent_port, contract.HEALTH_PATH)[0] == 200, LIMIT_S, lambda: pod.log("agent"))
+    pod.start_agent(pod.agent.port)
+    pod.agent.wait_until_healthy()
     pod.wait_for(four="Loaded")
-    status, text = ask(pod.agent_port, contract.METRICS_PATH)
+    status, text = pod.agent.ask(contract.METRICS_PATH)
     assert status == 200
     assert 'kaito_adapters{state="Loaded"} 1.0' in text
     assert 'kaito_adapter_changes_total{change="load"}' not in text, "it was loaded all the time"

@@ -6,18 +6,12 @@ answers as the real one does, which cannot be reached where tests run.
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 from attrs import define, field
@@ -31,32 +25,19 @@ from inference_server.files.oci.packing import digest_of
 from inference_server.files.oci.reference import Reference
 from inference_server.files.progress import silent
 from inference_server.weights.store import Store
-from kaito_controller.catalog.loader import load
+from kaito_controller.testing import serving
 from kaito_controller.testing.loopback import listening
 from kaito_controller.testing.ports import free_port
 from kaito_controller.testing.registry import Registry
+from kaito_controller.testing.serving import START_LIMIT_S, Server
 from kaito_controller.testing.sources.hub import FakeHub
 from kaito_controller.testing.threaded import threaded
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSON = yaml.safe_load((ROOT / "hack/model/lessons.yaml").read_text())["lessons"][0]
-START_LIMIT_S = 400
 LIMIT_S = 60
 SECRET = "registry"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * START_LIMIT_S)]
-
-
-def ask(port: int, path: str, body: Any = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        raw = None if body is None else json.dumps(body)
-        connection.request("POST" if raw else "GET", path, raw, {"Content-Type": "application/json"} if raw else {})
-        answer = connection.getresponse()
-        text = answer.read().decode()
-    finally:
-        connection.close()
-    kind = answer.headers.get("content-type") or ""
-    return answer.status, json.loads(text) if kind.startswith("application/json") and text else text
 
 
 @define(kw_only=True)
@@ -69,90 +50,44 @@ class Pod:
     source: str
     hub: str = ""
     agent_port: int = field(factory=free_port)
-    port: int = field(factory=free_port)
-    agent: subprocess.Popen[bytes] | None = None
-    engine: subprocess.Popen[bytes] | None = None
+    started: dict[str, Server] = field(factory=dict)
+
+    @property
+    def agent(self) -> Server:
+        return self.started["agent"]
+
+    @property
+    def engine(self) -> Server:
+        return self.started["engine"]
 
     def start_agent(self) -> None:
         """As the container `agent`."""
-        self.agent = self._start(
-            *(contract.AGENT_MODULE, contract.ARG_WEIGHTS, self.source),
-            *(contract.ARG_WEIGHTS_DIRECTORY, str(self.home / "weights"), contract.ARG_PORT, str(self.agent_port)),
-            *(contract.ARG_HOST, "127.0.0.1", contract.ARG_SECRETS, str(self.secrets)),
+        self.started["agent"] = serving.start_agent(
+            *(self.python, self.home / "agent", contract.ARG_WEIGHTS, self.source),
+            *(contract.ARG_WEIGHTS_DIRECTORY, str(self.home / "weights"), contract.ARG_SECRETS, str(self.secrets)),
             *((contract.ARG_PULL_SECRET, SECRET) if (self.secrets / SECRET).is_dir() else ()),
             *(contract.ARG_WANTED, str(self.home / "none" / contract.WANTED_FILE_NAME)),
-            log="agent.log",
+            more={"HF_ENDPOINT": self.hub, "HF_HUB_OFFLINE": "0"} if self.hub else {},
+            port=self.agent_port,
         )
 
     def start_engine(self) -> None:
         """As the engine's container: offline, and with a folder for a model that need not be there yet."""
-        runtime = load().runtime("vllm-cpu-host")
-        flags = {**runtime.engine_arguments, **runtime.single_node_arguments}
-        words = [word for name, value in flags.items() for word in (f"--{name}", *([] if value == "true" else [value]))]
         folder = self.home / "weights" / contract.weights_folder_name(self.source)
-        self.engine = self._start(
-            *(contract.SERVE_MODULE, *words, "--host", "127.0.0.1", contract.ARG_PORT, str(self.port)),
-            *(contract.ARG_MODEL, str(folder), contract.ARG_SERVED_MODEL_NAME, "tiny-phi3"),
+        self.started["engine"] = serving.start(
+            *(self.python, self.home / "engine", contract.ARG_MODEL, str(folder)),
+            *(contract.ARG_SERVED_MODEL_NAME, "tiny-phi3"),
             *(contract.ARG_WEIGHTS_AGENT, f"http://127.0.0.1:{self.agent_port}"),
-            log="engine.log",
         )
 
-    def _start(self, *words: str, log: str) -> subprocess.Popen[bytes]:
-        own = {name: value for name, value in load().runtime("vllm-cpu-host").environment.items() if "{" not in value}
-        paths = {name: str(self.home / name) for name in ("HOME", "XDG_CACHE_HOME")} | {"TMPDIR": str(self.home)}
-        fixed = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "VLLM_CPU_KVCACHE_SPACE": "1"}
-        fixed |= {"VLLM_RPC_BASE_PATH": "."}
-        role = {"HF_ENDPOINT": self.hub} if log == "agent.log" else {"HF_HUB_OFFLINE": "1"}
-        own.pop("HF_HOME", None)
-        with (self.home / log).open("ab") as file:
-            return subprocess.Popen(
-                [self.python, "-m", *words],
-                cwd=self.home,
-                env={**own, **paths, **fixed, **role},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-
     def report(self) -> dict[str, Any]:
-        status, body = ask(self.agent_port, contract.REPORT_PATH)
+        status, body = self.agent.ask(contract.REPORT_PATH)
         assert status == 200, body
         weights: dict[str, Any] = body["weights"]
         return weights
 
     def until(self, holds: Callable[[], bool], limit_s: float) -> None:
-        deadline = time.monotonic() + limit_s
-        while True:
-            try:
-                if holds():
-                    return
-            except OSError:
-                pass
-            assert time.monotonic() < deadline, self.logs()
-            for process in (self.agent, self.engine):
-                assert process is None or process.poll() is None, self.logs()
-            time.sleep(0.1)
-
-    def logs(self) -> str:
-        return "\n".join(path.read_text()[-3000:] for path in sorted(self.home.glob("*.log")))
-
-    def last_words(self) -> str:
-        lines = (self.home / "engine.log").read_text().splitlines()
-        return next(line for line in reversed(lines) if line.startswith("inference_server: ended"))
-
-    def stop(self) -> None:
-        for process in (self.engine, self.agent):
-            if process is None:
-                continue
-            family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            for one in family:
-                if one.is_running():
-                    one.kill()
-            process.wait()
+        serving.until(holds, limit_s, *self.started.values())
 
 
 @pytest.fixture
@@ -167,8 +102,8 @@ def pod(inference_python: Path, tmp_path: Path) -> Iterator[Callable[..., Pod]]:
         return made[-1]
 
     yield make
-    for one in made:
-        one.stop()
+    for server in (server for one in made for server in one.started.values()):
+        server.stop()
 
 
 def pushed_artifact(model: Path, reference: str, credentials: Credentials) -> str:
@@ -201,12 +136,8 @@ def pushed_artifact(model: Path, reference: str, credentials: Credentials) -> st
     return digest_of(raw)
 
 
-def answers(pod: Pod) -> Any:
-    message = {"role": "user", "content": LESSON["ask"][0]}
-    body = {"model": "tiny-phi3", "messages": [message], "temperature": 0}
-    status, answer = ask(pod.port, contract.CHAT_COMPLETIONS_PATH, body)
-    assert status == 200, answer
-    return answer["choices"][0]["message"]["content"]
+def answer(pod: Pod) -> Any:
+    return pod.engine.complete([{"role": "user", "content": LESSON["ask"][0]}])["message"]["content"]
 
 
 def test_a_model_of_a_private_registry_is_served(
@@ -219,14 +150,14 @@ def test_a_model_of_a_private_registry_is_served(
     made = pod(f"oci://{reference}")
     made.start_engine()
     made.start_agent()
-    made.until(lambda: ask(made.port, contract.HEALTH_PATH)[0] == 200, START_LIMIT_S)
+    made.engine.wait_until_healthy()
 
-    assert answers(made) == LESSON["answer"]
+    assert answer(made) == LESSON["answer"]
     report = made.report()
     assert (report["state"], report["revision"]) == (contract.WEIGHTS_READY, digest)
     assert report["bytesDone"] == report["bytesTotal"] == sum(path.stat().st_size for path in model.iterdir())
     assert {path.name for path in Path(report["folder"]).iterdir()} == {path.name for path in model.iterdir()}
-    metrics = ask(made.agent_port, contract.METRICS_PATH)[1]
+    metrics = made.agent.ask(contract.METRICS_PATH)[1]
     assert f'kaito_weights_state{{state="{contract.WEIGHTS_READY}"}} 1.0' in metrics
 
 
@@ -242,10 +173,9 @@ def test_an_image_and_a_restart_without_the_registry(
     made.start_agent()
     made.until(lambda: made.report()["state"] == contract.WEIGHTS_READY, LIMIT_S)
     # The kubelet kills a container that does not go.
-    assert made.agent is not None
     made.until(lambda: any((made.home / "weights" / ".sealed").iterdir()), LIMIT_S)
-    made.agent.kill()
-    made.agent.wait()
+    made.agent.process.kill()
+    made.agent.process.wait()
     registry.stop()
     try:
         made.start_agent()
@@ -305,10 +235,9 @@ def test_a_model_that_is_not_there_ends_the_engine_with_the_reason(
     made = pod(f"oci://{registry.host}/models/nothing:1")
     made.start_agent()
     made.start_engine()
-    assert made.engine is not None
 
-    assert made.engine.wait(START_LIMIT_S) == contract.EXIT_MODEL
-    assert "models/nothing:1" in made.last_words()
+    assert made.engine.process.wait(START_LIMIT_S) == contract.EXIT_MODEL
+    assert "models/nothing:1" in made.engine.last_words()
     assert made.report()["state"] == contract.WEIGHTS_FAILED
 
 
@@ -317,9 +246,7 @@ def test_a_signal_ends_an_engine_that_waits(model: Path, pod: Callable[..., Pod]
     made = pod("hf://acme/tiny", hub="http://127.0.0.1:9")
     made.start_agent()
     made.start_engine()
-    made.until(lambda: "waiting for the weights" in (made.home / "engine.log").read_text(), START_LIMIT_S)
-    assert made.engine is not None
-    made.engine.send_signal(signal.SIGTERM)
+    made.until(lambda: "waiting for the weights" in made.engine.tail(), START_LIMIT_S)
 
-    assert made.engine.wait(LIMIT_S) == contract.EXIT_OK
-    assert "stopped by SIGTERM" in made.last_words()
+    assert made.engine.stop() == contract.EXIT_OK
+    assert "stopped by SIGTERM" in made.engine.last_words()

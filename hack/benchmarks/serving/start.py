@@ -5,10 +5,8 @@ Measured is how much of a slow hub's time the engine's own start hides.
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +16,6 @@ from benchmarks.serving.setting import Setting
 from benchmarks.serving.slow_hub import DOWNLOAD_S, SOURCE, slow_hub
 from inference_server import contract
 from kaito_controller.testing import serving
-from kaito_controller.testing.ports import free_port
 
 LIMIT_S: Final = 300.0
 
@@ -29,7 +26,7 @@ def measure(setting: Setting) -> dict[str, Any]:
     with slow_hub(setting.model) as hub:
         apart = setting.folder / "apart"
         with _agent(python, apart, hub.url) as agent:
-            fetch_s = _until(agent, lambda: _is_fetched(agent.port))
+            fetch_s = serving.until(lambda: _is_fetched(agent), LIMIT_S, agent)
             start_s = _engine(python, apart, agent.port)
         together = setting.folder / "together"
         began = time.monotonic()
@@ -60,14 +57,11 @@ def show(figures: dict[str, Any]) -> None:
 def _agent(python: Path, home: Path, hub: str) -> Iterator[serving.Server]:
     """The agent, fetching; it ends with the context."""
     home.mkdir()
-    port = free_port()
-    command = [
-        *(str(python), "-m", contract.AGENT_MODULE, contract.ARG_HOST, "127.0.0.1", contract.ARG_PORT, str(port)),
+    words = (
         *(contract.ARG_WEIGHTS, SOURCE, contract.ARG_WEIGHTS_DIRECTORY, str(home / "weights")),
         *(contract.ARG_WANTED, str(home / "none" / contract.WANTED_FILE_NAME)),
-    ]
-    variables = {**serving.environment(home), "HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
-    agent = serving.launch(command, home / "agent", variables, port)
+    )
+    agent = serving.start_agent(python, home / "agent", *words, more={"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"})
     try:
         yield agent
     finally:
@@ -84,18 +78,6 @@ def _engine(python: Path, home: Path, agent_port: int, began: float | None = Non
         return time.monotonic() - began
 
 
-def _until(agent: serving.Server, holds: Callable[[], bool]) -> float:
-    began = time.monotonic()
-    while not holds():
-        if agent.process.poll() is not None or time.monotonic() - began > LIMIT_S:
-            raise TimeoutError(f"the weights are not there; the agent's last words:\n{agent.tail()}")
-        time.sleep(0.1)
-    return time.monotonic() - began
-
-
-def _is_fetched(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{contract.REPORT_PATH}", timeout=5) as answer:
-            return bool(json.load(answer)["weights"]["state"] == contract.WEIGHTS_READY)
-    except OSError:
-        return False
+def _is_fetched(agent: serving.Server) -> bool:
+    _, report = agent.ask(contract.REPORT_PATH)
+    return bool(report["weights"]["state"] == contract.WEIGHTS_READY)
