@@ -38,8 +38,8 @@ def ensure(state: ClusterState) -> dict[str, str]:
 def _trust(registry: Registry, cluster: LocalCluster) -> None:
     """Have every node trust its certificate, those that run and those to come; whom it lets in, pods' Secrets say."""
     url = f"https://{registry.host}"
-    told = f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n  ca = "{registry.certificate}"\n'
-    files.write(cluster.registries_folder / registry.host / "hosts.toml", told.encode())
+    host = f'[host."{url}"]\n  capabilities = ["pull", "resolve", "push"]\n  ca = "{registry.certificate}"\n'
+    files.write(cluster.registries_folder / registry.host / "hosts.toml", f'server = "{url}"\n{host}'.encode())
 
 
 def advice(told: dict[str, str]) -> str:

@@ -38,8 +38,8 @@ PARTS: Final[Mapping[str, Part]] = {"endpoints": endpoints, "adapters": adapters
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what is measured, and how much is asked."""
     parser.add_argument("--part", action="append", choices=PARTS, help="measure this alone; may be repeated")
-    parser.add_argument("--pairs", type=int, default=20, metavar="N", help="pairs of blocks (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=200, metavar="N", help="requests a block (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=40, metavar="N", help="pairs of blocks (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=100, metavar="N", help="requests a block (default: %(default)s)")
     parser.add_argument("--clients", type=int, default=4, metavar="N", help="clients at once (default: %(default)s)")
 
 

@@ -13,6 +13,7 @@ from benchmarks.serving.pairing import in_turns
 from benchmarks.serving.servers import SERVED_NAME, ours, plain_vllm
 from benchmarks.serving.setting import Setting, Size
 from inference_server import contract
+from kaito_controller.testing.serving import Server
 
 TOKENS: Final = 16
 PAIRINGS: Final = {"ours_over_vllm_serve": "ours / vllm serve", "chat_over_completions": "/chat / OpenAI"}
@@ -45,14 +46,16 @@ def show(figures: dict[str, Any]) -> None:
         found = figures[name]
         low, high = found["throughput_ratio_middle_half"]
         ratio = f"{found['throughput_ratio']:.4f} of the throughput [{low:.4f} {high:.4f}]"
-        print(f"{what:<20} {ratio} over {found['pairs']} pairs, p99 {found['p99_more_ms']:+.2f} ms")
+        more = f"p99 {found['p99_more_ms']:+.2f} ms, CPU {found['cpu_more_ms_each']:+.3f} ms each"
+        print(f"{what:<20} {ratio} over {found['pairs']} pairs, {more}")
         for side in ("peer", "ours"):
             one = found[side]
-            print(f"  {side:<18} {one['per_s']:>8.1f}/s  p50 {one['p50_ms']:.1f} ms  p99 {one['p99_ms']:.1f} ms")
+            latencies = f"p50 {one['p50_ms']:.1f} ms  p99 {one['p99_ms']:.1f} ms"
+            print(f"  {side:<18} {one['per_s']:>8.1f}/s  {latencies}  CPU {one['cpu_ms_each']:.2f} ms each")
 
 
-def _asking(size: Size, port: int, question: Question) -> Callable[[], Block]:
-    return partial(ask_many, port, question, count=size.count, clients=size.clients)
+def _asking(size: Size, server: Server, question: Question) -> Callable[[], Block]:
+    return partial(ask_many, server, question, count=size.count, clients=size.clients)
 
 
 def _completions() -> Question:

@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
-from attrs import frozen
+import psutil
+from attrs import evolve, frozen
+
+from kaito_controller.testing.serving import Server
 
 ANSWER_LIMIT_S: Final = 120.0
 
@@ -28,20 +31,36 @@ class Question:
 
 @frozen(kw_only=True)
 class Block:
-    """One stretch of load: how long it took, and how long each answer, in the order in which they came."""
+    """One stretch of load: how long it took, and how long each answer, in the order in which they came.
+
+    `cpu_s` is the processor time that the server and all its processes used meanwhile.
+    """
 
     wall_s: float
     latencies_s: Sequence[float]
+    cpu_s: float = 0.0
 
     @property
     def per_s(self) -> float:
         """Answers a second."""
         return len(self.latencies_s) / self.wall_s
 
+    @property
+    def cpu_ms_each(self) -> float:
+        """Milliseconds of processor an answer."""
+        return 1000 * self.cpu_s / len(self.latencies_s)
 
-def ask_many(port: int, question: Question, *, count: int, clients: int) -> Block:
+
+def ask_many(server: Server, question: Question, *, count: int, clients: int) -> Block:
     """Have `clients` ask `count` times in all. Raises LoadError for an answer that is not 200."""
-    return asyncio.run(_ask_many(port, question, count, clients))
+    before_s = _cpu_s(server)
+    block = asyncio.run(_ask_many(server.port, question, count, clients))
+    return evolve(block, cpu_s=_cpu_s(server) - before_s)
+
+
+def _cpu_s(server: Server) -> float:
+    times = [one.cpu_times() for one in (psutil.Process(server.process.pid), *server.descendants())]
+    return sum(one.user + one.system for one in times)
 
 
 async def _ask_many(port: int, question: Question, count: int, clients: int) -> Block:

@@ -32,10 +32,13 @@ class Pairs:
             ],
             "peer": _side(self.peer),
             "ours": _side(self.ours),
-            "p99_more_ms": round(
-                median(_high_ms([ours]) - _high_ms([peer]) for ours, peer in zip(self.ours, self.peer, strict=True)), 3
-            ),
+            "p99_more_ms": self._more(lambda block: _high_ms([block])),
+            "cpu_more_ms_each": self._more(lambda block: block.cpu_ms_each),
         }
+
+    def _more(self, figure: Callable[[Block], float]) -> float:
+        """The median of what ours has more of it than the peer, pair by pair."""
+        return round(median(figure(ours) - figure(peer) for ours, peer in zip(self.ours, self.peer, strict=True)), 3)
 
 
 def in_turns(peer: Callable[[], Block], ours: Callable[[], Block], pairs: int) -> Pairs:
@@ -52,6 +55,7 @@ def _side(blocks: Sequence[Block]) -> dict[str, float]:
         "per_s": round(median(block.per_s for block in blocks), 2),
         "p50_ms": round(1000 * median(latency for block in blocks for latency in block.latencies_s), 3),
         "p99_ms": round(_high_ms(blocks), 3),
+        "cpu_ms_each": round(median(block.cpu_ms_each for block in blocks), 3),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from inference_server import contract
 from kaito_controller.testing import serving
 from kaito_controller.testing.ports import free_port
+from kaito_controller.testing.serving import Server
 
 PLAIN: Final = Path(__file__).with_name("plain_vllm.py")
 SERVED_NAME: Final = "tiny-phi3"
@@ -26,17 +27,16 @@ SETTINGS: Final = (
 
 
 @contextmanager
-def ours(python: Path, model: Path, folder: Path) -> Iterator[int]:
-    """The port of our server, ready, as the catalogue's runtime for the CPU starts it; it ends with the context."""
-    started = serving.start(python, folder / "ours", contract.ARG_MODEL, str(model), *SETTINGS)
-    with serving.running(started):
-        yield started.port
+def ours(python: Path, model: Path, folder: Path) -> Iterator[Server]:
+    """Our server, ready, as the catalogue's runtime for the CPU starts it; it ends with the context."""
+    with serving.running(serving.start(python, folder / "ours", contract.ARG_MODEL, str(model), *SETTINGS)) as started:
+        yield started
 
 
 @contextmanager
-def plain_vllm(python: Path, model: Path, folder: Path) -> Iterator[int]:
-    """The port of `vllm serve` with the same flags and variables."""
+def plain_vllm(python: Path, model: Path, folder: Path) -> Iterator[Server]:
+    """`vllm serve` with the same flags and variables."""
     home, port = folder / "vllm", free_port()
     command = [str(python), str(PLAIN), "serve", str(model), *serving.listening(port), *SETTINGS]
     with serving.running(serving.launch(command, home, serving.environment(home), port)) as started:
-        yield started.port
+        yield started
