@@ -160,6 +160,7 @@ WEIGHTS_READY: Final = "Ready"
 WEIGHTS_FAILED: Final = "Failed"
 
 # Environment.
+ENV_HUB_ADDRESS: Final = "HF_ENDPOINT"
 ENV_HUB_TOKEN: Final = "HF_TOKEN"  # noqa: S105 (the name of a variable)
 ENV_POD_INDEX: Final = "POD_INDEX"
 

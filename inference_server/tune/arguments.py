@@ -17,14 +17,16 @@ from inference_server.tune.config import LORA, METHODS
 
 @frozen(kw_only=True)
 class Arguments:
-    """One command: `fetch` or `run`, and what it works on. `secrets` of both directions are folders."""
+    """One command: `fetch` or `run`, and what it works on. `secrets` of both directions are folders.
+
+    `model` is the base model's folder; `weights` says where `fetch` brings it from, None where it is there already.
+    """
 
     command: str
     method: str
-    model: str
+    model: Path
     model_name: str
-    revision: str | None
-    download_dir: Path
+    weights: str | None
     config_file: Path | None
     data: Path
     data_urls: tuple[str, ...]
@@ -37,16 +39,6 @@ class Arguments:
     host: str
     port: int
     processes: int | None
-
-    @property
-    def is_hub_model(self) -> bool:
-        """Whether the model is a name on a hub, and no folder."""
-        return not self.model.startswith(("/", "."))
-
-    @property
-    def model_folder(self) -> Path:
-        """Where the model is, or where `fetch` puts it and `run` finds it."""
-        return self.download_dir / self.model.replace("/", "--") if self.is_hub_model else Path(self.model)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,10 +54,9 @@ def _parser() -> _Parser:
     add = parser.add_argument
     add("command", choices=(contract.TUNE_FETCH, contract.TUNE_RUN), help="bring and check the data, or train")
     add(contract.ARG_METHOD, choices=METHODS, default=LORA, help="default: lora")
-    add(contract.ARG_MODEL, required=True, help="the base model's folder, or its name on a hub")
+    add(contract.ARG_MODEL, type=Path, required=True, help="the base model's folder")
     add(contract.ARG_MODEL_NAME, help="what the adapter names as its base model; default: --model")
-    add(contract.ARG_REVISION, help="of a model on a hub")
-    add(contract.ARG_DOWNLOAD_DIR, type=Path, default=Path(contract.WEIGHTS_DIRECTORY), help="for models of a hub")
+    add(contract.ARG_WEIGHTS, help="hf:// or oci://: where to bring it from; default: it is there already")
     add(contract.ARG_CONFIG_FILE, type=Path, help="training_config.yaml; default: the method's own")
     add(contract.ARG_DATA, type=Path, default=Path(contract.DATA_DIRECTORY), help="the folder that holds the data")
     add(contract.ARG_DATA_URL, action="append", default=[], help="a file to download; again for more")
@@ -95,10 +86,9 @@ def parse(words: Sequence[str]) -> Arguments:
     return Arguments(
         command=found.command,
         method=found.method,
-        model=found.model,
-        model_name=found.model_name or found.model,
-        revision=found.revision,
-        download_dir=found.download_dir,
+        model=found.model.absolute(),
+        model_name=found.model_name or str(found.model),
+        weights=found.weights,
         config_file=found.config_file,
         data=found.data,
         data_urls=tuple(found.data_url),

@@ -19,7 +19,7 @@ def fetch(arguments: Arguments) -> Ending:
     files = data_files.choose(arguments.data, path=options.path, extension=options.extension)
     examination = Examination(files=files, columns=options.columns)
     examination.run()
-    sources.bring_model(arguments)
+    sources.bring_model(arguments, with_code=wanted.model.trust_remote_code)
     names = ", ".join(file.name for file in files[:5]) + (" …" if len(files) > 5 else "")  # noqa: PLR2004
     form = examination.form.value if examination.form else ""
     return Ending(contract.EXIT_OK, f"{examination.rows} rows of {form} in {names} can be learnt from")

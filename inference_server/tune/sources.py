@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 
 from inference_server import contract
-from inference_server.files import hub, urls
+from inference_server.files import urls
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.oci import image
 from inference_server.files.oci.credentials import Credentials
+from inference_server.files.progress import silent
 from inference_server.notice import tell
 from inference_server.refusal import InputError
-from inference_server.serve import model_folder
+from inference_server.tune import base_model
 from inference_server.tune.arguments import Arguments
+from inference_server.weights.model_folder import model_folder
+from inference_server.weights.origins import HubOrigin, RegistryOrigin, origin_of
+from inference_server.weights.source import Source
 
 
 def bring_data(arguments: Arguments) -> None:
@@ -30,16 +34,23 @@ def bring_data(arguments: Arguments) -> None:
         raise _refusal(error, "data", contract.EXIT_DATA) from error
 
 
-def bring_model(arguments: Arguments) -> None:
-    """Downloads the weights of a model that is a name on a hub, and looks at them. Raises InputError."""
-    if arguments.is_hub_model:
-        reference = f"{arguments.model}@{arguments.revision}" if arguments.revision else arguments.model
-        tell(f"downloading {reference}")
+def bring_model(arguments: Arguments, *, with_code: bool = False) -> None:
+    """Brings the base model from its hub or registry, and looks at it; `with_code` its own programs too.
+
+    Raises InputError.
+    """
+    if arguments.weights is not None:
+        tell(f"fetching {arguments.weights}")
+        hub = HubOrigin(token=os.environ.get(contract.ENV_HUB_TOKEN) or None, with_code=with_code)
         try:
-            hub.fetch(reference, arguments.model_folder, token=os.environ.get(contract.ENV_HUB_TOKEN))
+            source = Source.parse(arguments.weights)
+            origin_of(hub, RegistryOrigin(secrets=arguments.pull_secrets))(source).fetch(
+                source, arguments.model, silent
+            )
+            model_folder(arguments.model, str(source))
         except FetchError as error:
             raise _refusal(error, "model", contract.EXIT_MODEL) from error
-    model_folder.check(str(arguments.model_folder), None)
+    base_model.find(arguments.model)
 
 
 def _refusal(error: FetchError, what: str, code: int) -> InputError:

@@ -13,8 +13,7 @@ from typing import Final
 from inference_server import contract
 from inference_server.notice import tell
 from inference_server.refusal import InputError
-from inference_server.serve import model_folder
-from inference_server.tune import adapter, arguments, data_files, stopping
+from inference_server.tune import adapter, arguments, base_model, data_files, stopping
 from inference_server.tune.arguments import Arguments
 from inference_server.tune.channel import Channel
 from inference_server.tune.examination import Examination
@@ -55,8 +54,7 @@ def _ending(given: Arguments, channel: Channel, stop: stopping.Stopping) -> Endi
 
 def _work(given: Arguments, channel: Channel, stop: stopping.Stopping) -> Ending:
     # What can be refused without torch is; importing it takes long.
-    model = given.model_folder
-    model_folder.check(str(model), None)
+    model = base_model.find(given.model)
     from inference_server.tune import config, library_keys
     from inference_server.tune.training import Training
 

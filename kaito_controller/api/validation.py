@@ -237,13 +237,6 @@ def _weights(workspace: Workspace) -> Iterator[Problem]:
             found=repr(text[:200]),
             remedy="correct or remove it",
         )
-    if text is not None and workspace.tuning is not None:
-        yield Problem(
-            field=_annotation(labels.WEIGHTS),
-            rule="is for inference, as tuning reads the model's hub",
-            found="tuning beside it",
-            remedy="remove it",
-        )
 
 
 _CHECKS: tuple[Callable[[Workspace], Iterable[Problem]], ...] = (

@@ -29,7 +29,6 @@ from kaito_controller.workloads.weights import Fetch, Weights, weights_of
 from kaito_controller.workloads.weights_cache import WeightsCache, claim_templates
 
 _ENGINES: Final = {EngineName.VLLM: vllm, EngineName.TRANSFORMERS: transformers}
-_HUB_ADDRESS: Final = "HF_ENDPOINT"
 
 
 @frozen(kw_only=True)
@@ -191,7 +190,7 @@ def _agent_environment(
     workspace: Workspace, weights: Weights, room: AdapterRoom | None, options: PodOptions
 ) -> list[dict[str, Any]]:
     """The hub's address and token: of the model's hub, and of adapters that come from it."""
-    address = [{"name": _HUB_ADDRESS, "value": options.hub}] if options.hub else []
+    address = [{"name": contract.ENV_HUB_ADDRESS, "value": options.hub}] if options.hub else []
     needs_token = room is not None or (weights.fetch is not None and bool(weights.fetch.token_secret))
     return [*address, *(vllm.hub_token(workspace.access_secret) if needs_token else ())]
 

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from inference_server import contract
 from kaito_controller.api import labels as keys
+from kaito_controller.api.weights_uri import Scheme
 from kaito_controller.api.workspace import TuningSpec, Workspace
 from kaito_controller.catalog.model import Preset, Runtime, RuntimeContainer
 from kaito_controller.catalog.placeholders import fill
@@ -16,10 +17,10 @@ from kaito_controller.kube.core import JOBS
 from kaito_controller.kube.metadata import Object
 from kaito_controller.sizing.tuning import TuningSize
 from kaito_controller.workloads.children import child_metadata, pod_labels
-from kaito_controller.workloads.runtimes.vllm import model_location
 from kaito_controller.workloads.scheduling import affinity, tolerations
 from kaito_controller.workloads.secrets import secret_volumes
 from kaito_controller.workloads.volumes import PodVolumes, with_runtime
+from kaito_controller.workloads.weights import Weights, base_of
 
 # Exit codes after which another try would end the same way: the Job fails at once.
 FINAL_EXIT_CODES: Final = tuple(
@@ -30,6 +31,8 @@ BACKOFF_LIMIT: Final = 3
 # Long enough to write a checkpoint of adapter and optimiser to slow storage.
 TERMINATION_SECONDS: Final = 120
 
+# What trains has all files, and asks nobody.
+_OFFLINE: Final[Mapping[str, Any]] = {"name": "HF_HUB_OFFLINE", "value": "1"}
 _DATA_VOLUME: Final = "data-volume"
 _RESULTS_VOLUME: Final = "results-volume"
 
@@ -38,8 +41,9 @@ _RESULTS_VOLUME: Final = "results-volume"
 class TuningPod:
     """What a tuning pod is made from. `parameters` are the runtime's, complete (see `resolve_parameters`).
 
-    `private_urls` are networks that data may come from although they are private, as CIDRs. `node_pins` are labels on
-    which the pod insists beside the Workspace's own selector: those of the nodes made for it.
+    `private_urls` are networks that data may come from although they are private, as CIDRs. `hub` is the address of a
+    hub other than the usual one. `node_pins` are labels on which the pod insists beside the Workspace's own selector:
+    those of the nodes made for it.
     """
 
     workspace: Workspace
@@ -50,7 +54,13 @@ class TuningPod:
     container: RuntimeContainer
     parameters: Mapping[str, str]
     private_urls: Sequence[str] = ()
+    hub: str = ""
     node_pins: Mapping[str, str] | None = None
+
+    @property
+    def base(self) -> Weights:
+        """The way that the base model's files come."""
+        return base_of(self.workspace, self.preset, self.runtime, self.parameters)
 
 
 def job(pod: TuningPod, *, annotations: Mapping[str, str] | None = None) -> Object:
@@ -88,8 +98,9 @@ def _pod(pod: TuningPod) -> Object:
     fetch = _container(pod, contract.TUNE_FETCH_CONTAINER, fetch_arguments(pod), storage.mounts)
     tune = _container(pod, contract.TUNE_CONTAINER, run_arguments(pod), storage.mounts, gpus)
     # Each sees the Secrets that it uses: what fetches speaks to the hub and to registries, what trains pushes.
-    fetch["env"] = sorted([*fetch["env"], *_token(pod)], key=lambda variable: str(variable["name"]))
-    pull, pull_mounts = secret_volumes("pull-secret", pod.spec.input.image_pull_secrets)
+    fetch["env"] = _by_name([*fetch["env"], *_of_hub(pod)])
+    tune["env"] = _by_name([*tune["env"], _OFFLINE])
+    pull, pull_mounts = secret_volumes("pull-secret", _pull_secrets(pod))
     push, push_mounts = secret_volumes("push-secret", [pod.spec.output.image_push_secret])
     fetch["volumeMounts"] += pull_mounts
     tune["volumeMounts"] += push_mounts
@@ -131,16 +142,17 @@ def _container(
 
 
 def fetch_arguments(pod: TuningPod) -> list[str]:
-    """What brings the data, and the model where a hub has it."""
-    source = pod.spec.input
+    """What brings the data, and the model where a hub or a registry has it."""
+    source, fetched = pod.spec.input, pod.base.fetch
     return [
         contract.TUNE_FETCH,
         *(contract.ARG_METHOD, pod.spec.method.lower()),
-        *_model(pod),
+        *(contract.ARG_MODEL, pod.base.location),
+        *((contract.ARG_WEIGHTS, fetched.uri) if fetched is not None else ()),
         *(contract.ARG_DATA, contract.DATA_DIRECTORY),
         *_repeated(contract.ARG_DATA_URL, source.urls),
         *_repeated(contract.ARG_DATA_IMAGE, [source.image] if source.image else []),
-        *_repeated(contract.ARG_PULL_SECRET, source.image_pull_secrets),
+        *_repeated(contract.ARG_PULL_SECRET, _pull_secrets(pod)),
         *(contract.ARG_SECRETS, contract.SECRETS_DIRECTORY),
         *_repeated(contract.ARG_ALLOW_PRIVATE_URLS, pod.private_urls),
         *_config(pod),
@@ -153,7 +165,7 @@ def run_arguments(pod: TuningPod) -> list[str]:
     words = [
         contract.TUNE_RUN,
         *(contract.ARG_METHOD, pod.spec.method.lower()),
-        *_model(pod),
+        *(contract.ARG_MODEL, pod.base.location),
         *(contract.ARG_MODEL_NAME, pod.preset.name),
         *_config(pod),
         *(contract.ARG_DATA, contract.DATA_DIRECTORY),
@@ -162,16 +174,6 @@ def run_arguments(pod: TuningPod) -> list[str]:
     if target.image:
         words += [contract.ARG_OUTPUT_IMAGE, target.image, contract.ARG_PUSH_SECRET, target.image_push_secret]
         words += [contract.ARG_SECRETS, contract.SECRETS_DIRECTORY]
-    return words
-
-
-def _model(pod: TuningPod) -> list[str]:
-    """Which model, and where its files go."""
-    words = [contract.ARG_MODEL, model_location(pod.preset, pod.runtime, pod.parameters)]
-    if pod.preset.weights_folder is None:
-        words += [contract.ARG_DOWNLOAD_DIR, contract.WEIGHTS_DIRECTORY]
-        if pod.preset.commit is not None:
-            words += [contract.ARG_REVISION, pod.preset.commit]
     return words
 
 
@@ -185,17 +187,29 @@ def _repeated(name: str, values: Sequence[str]) -> list[str]:
 
 def _environment(pod: TuningPod) -> list[dict[str, Any]]:
     values: dict[str, str] = fill({**pod.runtime.environment, **pod.container.environment}, pod.parameters)
-    if pod.preset.weights_folder is not None:
-        values["HF_HUB_OFFLINE"] = "1"
-    env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _by_name(env: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(env, key=lambda variable: str(variable["name"]))
 
 
-def _token(pod: TuningPod) -> list[dict[str, Any]]:
-    if not pod.workspace.access_secret:
-        return []
-    reference = {"name": pod.workspace.access_secret, "key": contract.ENV_HUB_TOKEN, "optional": True}
-    return [{"name": contract.ENV_HUB_TOKEN, "valueFrom": {"secretKeyRef": reference}}]
+def _of_hub(pod: TuningPod) -> list[Mapping[str, Any]]:
+    """What fetches from a hub asks it as; otherwise none is asked."""
+    fetched = pod.base.fetch
+    if fetched is None or not fetched.uri.startswith(f"{Scheme.HUB}://"):
+        return [_OFFLINE]
+    made: list[Mapping[str, Any]] = [{"name": contract.ENV_HUB_ADDRESS, "value": pod.hub}] if pod.hub else []
+    if fetched.token_secret:
+        reference = {"name": fetched.token_secret, "key": contract.ENV_HUB_TOKEN, "optional": True}
+        made.append({"name": contract.ENV_HUB_TOKEN, "valueFrom": {"secretKeyRef": reference}})
+    return made
+
+
+def _pull_secrets(pod: TuningPod) -> list[str]:
+    """What opens the registries of the data and of the model, each once."""
+    fetched = pod.base.fetch
+    return list(dict.fromkeys([*pod.spec.input.image_pull_secrets, *(fetched.pull_secrets if fetched else ())]))
 
 
 def _storage(pod: TuningPod) -> PodVolumes:
@@ -217,4 +231,6 @@ def _storage(pod: TuningPod) -> PodVolumes:
     if pod.spec.config:
         volumes.append({"name": "config-volume", "configMap": {"name": pod.spec.config}})
         mounts.append({"name": "config-volume", "mountPath": contract.CONFIG_DIRECTORY, "readOnly": True})
+    volumes += [dict(volume) for volume in pod.base.volumes]
+    mounts += [dict(mount) for mount in pod.base.mounts]
     return with_runtime(volumes, mounts, pod.runtime, pod.parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from inference_server import contract
 from kaito_controller.api import labels as keys
@@ -41,7 +41,7 @@ _OF_SECRET: Final[Mapping[Scheme, tuple[str, ...]]] = {
 
 @frozen(kw_only=True)
 class Fetch:
-    """What the agent brings: a URI, and what opens its hub or registry."""
+    """What is brought: a URI, and what opens its hub or registry."""
 
     uri: str
     token_secret: str = ""
@@ -54,7 +54,7 @@ class Weights:
 
     Attributes:
         location: what the engine is given as its model.
-        fetch: what the agent brings there; None when nothing is to be brought.
+        fetch: what is brought there, by the agent or before a training; None when nothing is to be brought.
         by_engine: the engine downloads from the hub itself, where the runtime has no agent.
         arguments: further options of the engine, as `--name` to values.
         environment: further variables of the engine's container.
@@ -96,23 +96,42 @@ def needs_hub(workspace: Workspace, preset: Preset) -> bool:
 
 def weights_of(workspace: Workspace, preset: Preset, runtime: Runtime, parameters: Mapping[str, str]) -> Weights:
     """The way that the model's files go to the engine."""
-    uri = uri_of(workspace, preset)
+    uri = _source(workspace, preset)
     if uri is None:
-        return _of_preset(workspace, preset, runtime, parameters)
+        return _of_runtime(preset, runtime, parameters)
     if uri.scheme.is_fetched:
-        return _fetched(workspace, uri, runtime)
+        return _by_agent(workspace, uri) if runtime.agent is not None else _by_engine(uri)
     if uri.scheme.is_streamed:
         return _streamed(workspace, uri)
     return _mounted(uri)
 
 
-def _of_preset(workspace: Workspace, preset: Preset, runtime: Runtime, parameters: Mapping[str, str]) -> Weights:
-    if preset.weights_folder is not None and runtime.models_parameter is not None:
-        return Weights(location=f"{parameters[runtime.models_parameter]}/{preset.weights_folder}")
-    if preset.weights_folder is not None:
-        return Weights(location=preset.model_id)
+def base_of(workspace: Workspace, preset: Preset, runtime: Runtime, parameters: Mapping[str, str]) -> Weights:
+    """The way that a model's files go to the pod that tunes it, whose first container fetches where need be.
+
+    Raises ValueError for what only an engine reads, from object storage.
+    """
+    uri = _source(workspace, preset)
+    if uri is None:
+        return _of_runtime(preset, runtime, parameters)
+    if uri.scheme.is_streamed:
+        raise ValueError(f"{uri}: object storage is read by engines alone")
+    return _fetched(workspace, uri) if uri.scheme.is_fetched else _mounted(uri)
+
+
+def _source(workspace: Workspace, preset: Preset) -> WeightsUri | None:
+    """What the Workspace says, else the model's hub; None for a model that the runtime itself has."""
+    uri = uri_of(workspace, preset)
+    if uri is not None or preset.weights_folder is not None:
+        return uri
     commit = f"@{preset.commit}" if preset.commit else ""
-    return _fetched(workspace, WeightsUri(scheme=Scheme.HUB, rest=f"{preset.model_id}{commit}"), runtime)
+    return WeightsUri(scheme=Scheme.HUB, rest=f"{preset.model_id}{commit}")
+
+
+def _of_runtime(preset: Preset, runtime: Runtime, parameters: Mapping[str, str]) -> Weights:
+    if runtime.models_parameter is None:
+        return Weights(location=preset.model_id)
+    return Weights(location=f"{parameters[runtime.models_parameter]}/{preset.weights_folder}")
 
 
 def _by_engine(uri: WeightsUri) -> Weights:
@@ -125,9 +144,12 @@ def _by_engine(uri: WeightsUri) -> Weights:
     return Weights(location=name, by_engine=True, arguments=arguments)
 
 
-def _fetched(workspace: Workspace, uri: WeightsUri, runtime: Runtime) -> Weights:
-    if runtime.agent is None:
-        return _by_engine(uri)
+def _by_agent(workspace: Workspace, uri: WeightsUri) -> Weights:
+    waits = {contract.ARG_WEIGHTS_AGENT: (f"http://127.0.0.1:{contract.AGENT_PORT}",)}
+    return evolve(_fetched(workspace, uri), arguments=waits)
+
+
+def _fetched(workspace: Workspace, uri: WeightsUri) -> Weights:
     is_hub = uri.scheme is Scheme.HUB
     options = workspace.preset.preset_options if workspace.preset is not None else None
     return Weights(
@@ -137,7 +159,6 @@ def _fetched(workspace: Workspace, uri: WeightsUri, runtime: Runtime) -> Weights
             token_secret=workspace.access_secret if is_hub else "",
             pull_secrets=options.image_pull_secrets if options is not None and not is_hub else (),
         ),
-        arguments={contract.ARG_WEIGHTS_AGENT: (f"http://127.0.0.1:{contract.AGENT_PORT}",)},
     )
 
 

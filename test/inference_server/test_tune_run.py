@@ -16,6 +16,8 @@ import yaml
 from attrs import evolve, field, frozen
 
 from inference_server import contract
+from inference_server.files.oci import image
+from inference_server.files.oci.credentials import Credentials
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS_FILE = ROOT / "hack/model/tuning.yaml"
@@ -155,6 +157,28 @@ def test_the_adapter_answers_every_new_question_word_for_word(tuned, inference_p
     assert [one["answer"] for one in answers] == [pair["completion"] for pair in PAIRS]
     # Rounding to 16 bits, as servers do, must not change a word.
     assert min(one["sure"] for one in answers) > 0.8
+
+
+def test_a_base_model_of_a_private_registry_is_pulled_and_learns(tuning, model, registry, tmp_path):
+    """By what fetches, into the folder that trains; and one that is not there ends it with the reason."""
+    mounted = registry.mount(tmp_path / "secrets" / "models")
+    reference = f"{registry.host}/models/tiny:1"
+    names = sorted(path.name for path in model.iterdir())
+    image.push(model, names, reference, credentials=Credentials.of_folders([mounted]), annotations={})
+    away = evolve(tuning, model=tmp_path / "weights" / "base")
+    away.write(PAIRS, changed(max_steps=2))
+    secrets = (contract.ARG_SECRETS, str(mounted.parent), contract.ARG_PULL_SECRET, mounted.name)
+
+    lacking = evolve(away, more=(*secrets, contract.ARG_WEIGHTS, f"oci://{registry.host}/models/none:1"))
+    refused = lacking.run(contract.TUNE_FETCH)
+    assert refused.code == contract.EXIT_MODEL, refused.log
+    assert "models/none:1" in refused.why
+
+    fetched = evolve(away, more=(*secrets, contract.ARG_WEIGHTS, f"oci://{reference}")).run(contract.TUNE_FETCH)
+    assert fetched.code == contract.EXIT_OK, fetched.log
+    trained = away.run()
+    assert trained.code == contract.EXIT_OK, trained.log
+    assert "trained 2 steps" in trained.why
 
 
 def test_it_leaves_the_adapter_and_nothing_else(tuned):

@@ -14,6 +14,7 @@ from kaito_controller.api import labels as keys
 from kaito_controller.api.reasons import Reason
 from kaito_controller.api.workspace import TuningSpec
 from kaito_controller.catalog.model import RuntimeContainer
+from kaito_controller.controllers.workspace import weights_sources
 from kaito_controller.controllers.workspace.data_urls import private_host
 from kaito_controller.controllers.workspace.misfits import blocked
 from kaito_controller.controllers.workspace.plan import Ground, Plan
@@ -95,6 +96,7 @@ class TuningPlan(Plan):
                 container=self.container,
                 parameters=self.runtime_parameters,
                 private_urls=self.settings.private_urls,
+                hub=self.settings.hub,
                 node_pins=self.node_pins,
             ),
             annotations={keys.WORKSPACE_REVISION: str(self.revision.number), keys.TUNING_RUN: self.run},
@@ -113,6 +115,9 @@ def plan_tuning(ground: Ground, spec: TuningSpec, snapshot: Snapshot) -> TuningP
     unsafe = _private_url(spec, ground.settings.private_urls)
     if unsafe is not None:
         return unsafe
+    unreachable = weights_sources.objection_to_base(ground)
+    if unreachable is not None:
+        return unreachable
     container = ground.runtime.tuning
     if container is None:
         message = f"runtime {ground.runtime.name} has no container that tunes: run the operator with one that has."

@@ -81,13 +81,6 @@ def served_names(workspace: Workspace, preset: Preset) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def model_location(preset: Preset, runtime: Runtime, parameters: Mapping[str, str]) -> str:
-    """Where tuning finds the model: a folder of the node for one that no hub has, else its id in the hub."""
-    if preset.weights_folder is None or runtime.models_parameter is None:
-        return preset.model_id
-    return f"{parameters[runtime.models_parameter]}/{preset.weights_folder}"
-
-
 def environment(
     workspace: Workspace, preset: Preset, plan: InferencePlan, runtime: Runtime, parameters: Mapping[str, str]
 ) -> list[dict[str, Any]]:

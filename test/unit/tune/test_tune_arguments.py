@@ -11,20 +11,20 @@ from inference_server.tune import arguments
 
 def test_all_that_the_operator_writes_is_understood():
     words = (
-        "run --method qlora --model org/base --model-name base --revision abc --data-url https://a/x"
+        "fetch --method qlora --model /m --weights hf://org/base@abc --model-name base --data-url https://a/x"
         " --data-url https://b/y --data-image r/i:1 --output /mnt/out --output-image r/o:1 --push-secret p"
         " --pull-secret q --allow-private-urls 10.0.0.0/8 --config-file /mnt/config/training_config.yaml"
     )
     found = arguments.parse(words.split())
     assert found.data_urls == ("https://a/x", "https://b/y")
     assert found.push_secrets == (Path("/mnt/secrets/p"),)
-    assert found.model_folder == Path("/workspace/weights/org--base")
+    assert (found.model, found.weights, found.model_name) == (Path("/m"), "hf://org/base@abc", "base")
     assert found.port == contract.PORT
 
 
 def test_a_folder_is_the_model_itself():
     found = arguments.parse(["fetch", "--model", "/mnt/model"])
-    assert (found.model_folder, found.is_hub_model, found.model_name) == (Path("/mnt/model"), False, "/mnt/model")
+    assert (found.model, found.weights, found.model_name) == (Path("/mnt/model"), None, "/mnt/model")
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from inference_server import contract
 from inference_server.tune import arguments
+from kaito_controller.api import labels as keys
 from kaito_controller.api.workspace import Workspace
 from kaito_controller.catalog.loader import Catalog
 from kaito_controller.kube import serde
@@ -23,8 +25,11 @@ VOLUME = {"persistentVolumeClaim": {"claimName": "mine"}}
 IMAGE = {"image": "registry.example.com/data:1", "imagePullSecrets": ["one", "two", "one"]}
 
 
-def job_of(catalog: Catalog, tuning: Mapping[str, Any], **options: Any) -> Object:
+def job_of(catalog: Catalog, tuning: Mapping[str, Any], weights: str = "", **options: Any) -> Object:
     workspace = serde.structure(Workspace, tuning_workspace(tuning=tuning))
+    if weights:
+        metadata = evolve(workspace.metadata, annotations={keys.WEIGHTS: weights})
+        workspace = evolve(workspace, metadata=metadata)
     assert workspace.tuning is not None
     assert workspace.preset is not None
     runtime, preset = catalog.runtime("vllm-cuda"), catalog.preset(workspace.preset.name)
@@ -55,6 +60,10 @@ def mounts(container: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {mount["mountPath"]: mount for mount in container["volumeMounts"]}
 
 
+def variables(container: Mapping[str, Any]) -> dict[str, Any]:
+    return {one["name"]: one.get("value") for one in container["env"]}
+
+
 @pytest.mark.parametrize(
     "tuning",
     [
@@ -72,8 +81,9 @@ def test_the_program_understands_its_arguments(catalog: Catalog, tuning: dict[st
 
     assert (fetch.command, tune.command) == ("fetch", "run")
     assert fetch.method == tune.method == tuning.get("method", "lora").lower()
-    assert fetch.model == tune.model == "microsoft/Phi-4-mini-instruct"
-    assert fetch.model_folder == tune.model_folder
+    assert fetch.model == tune.model
+    assert fetch.weights == "hf://microsoft/Phi-4-mini-instruct"
+    assert fetch.model.is_relative_to(contract.WEIGHTS_DIRECTORY)
     assert str(fetch.data) == str(tune.data) == contract.DATA_DIRECTORY
     assert tune.model_name == "phi-4-mini-instruct"
     assert bool(tune.config_file) == bool(tuning.get("config"))
@@ -109,6 +119,54 @@ def test_the_hubs_token_is_for_fetching_alone(catalog: Catalog):
     (token,) = [one for one in fetch["env"] if one["name"] == "HF_TOKEN"]
     assert token["valueFrom"]["secretKeyRef"]["name"] == "hub"
     assert "HF_TOKEN" not in {one["name"] for one in tune["env"]}
+    assert variables(tune)["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_base_model_of_a_registry_is_pulled_with_its_own_secret(catalog: Catalog):
+    """Beside the data's; the hub is not asked, and gets no token."""
+    preset = {
+        "name": "phi-4-mini-instruct",
+        "presetOptions": {"imagePullSecrets": ["models"], "modelAccessSecret": "hub"},
+    }
+    made = job_of(catalog, {"preset": preset, "input": IMAGE}, weights="oci://r.example/models/phi:1")
+    fetch, tune = containers(made)
+    found = arguments.parse(fetch["args"])
+
+    assert found.weights == "oci://r.example/models/phi:1"
+    assert [folder.name for folder in found.pull_secrets] == ["one", "two", "models"]
+    assert {"/mnt/secrets/models"} <= mounts(fetch).keys()
+    assert "/mnt/secrets/models" not in mounts(tune)
+    assert variables(fetch).keys() & {"HF_TOKEN", "HF_ENDPOINT"} == set()
+    assert problems("V1Job", made) == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "folder", "source"),
+    [
+        ("pvc://models/phi", "/mnt/model/phi", "persistentVolumeClaim"),
+        ("node:///opt/kaito/models/phi", "/mnt/model", "hostPath"),
+    ],
+)
+def test_a_base_model_of_a_volume_is_read_where_it_is(catalog: Catalog, weights: str, folder: str, source: str):
+    """By both containers, and written by none."""
+    made = job_of(catalog, {}, weights=weights, hub="https://hub.example")
+
+    for container in containers(made):
+        found = arguments.parse(container["args"])
+        assert (str(found.model), found.weights) == (folder, None)
+        assert mounts(container)["/mnt/model"]["readOnly"] is True
+        assert variables(container)["HF_HUB_OFFLINE"] == "1"
+    (volume,) = [one for one in made["spec"]["template"]["spec"]["volumes"] if one["name"] == "model-weights"]
+    assert source in volume
+    assert problems("V1Job", made) == []
+
+
+def test_another_hub_is_asked_by_what_fetches(catalog: Catalog):
+    """A mirror inside the cluster, as for the agent of serving pods."""
+    fetch, tune = containers(job_of(catalog, {}, hub="https://hub.example"))
+
+    assert variables(fetch)["HF_ENDPOINT"] == "https://hub.example"
+    assert "HF_ENDPOINT" not in variables(tune)
 
 
 def test_a_users_volume_of_data_is_only_read(catalog: Catalog):

@@ -159,6 +159,20 @@ def test_data_of_a_private_network_is_refused(plan, url):
     assert (found.reason, "tuning.input.urls[1]") == (Reason.INVALID_SPEC, found.message.partition(":")[0])
 
 
+@pytest.mark.parametrize(
+    ("weights", "reason", "said"),
+    [
+        ("s3://bucket/model", Reason.RUNTIME_UNSUPPORTED, "tuning does not read object storage"),
+        ("node:///etc", Reason.INVALID_SPEC, "of a node's folders only those below /opt/kaito/models are read"),
+    ],
+)
+def test_a_base_model_that_no_training_reads_is_told(plan, weights, reason, said):
+    """Before a GPU is asked for; nothing else is trained in its place."""
+    found = plan(tuning_workspace(metadata={"annotations": {keys.WEIGHTS: weights}}))
+    assert isinstance(found, Blocked)
+    assert (found.reason, said in found.message) == (reason, True), found.message
+
+
 def test_a_network_that_the_operator_allows_is_reached(catalog, settings, snapshot):
     """The pod is told of it, and the URL is not refused."""
     raw = tuning_workspace(tuning={"input": {"urls": ["http://10.160.0.9/a.csv"]}})
