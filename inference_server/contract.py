@@ -103,6 +103,9 @@ ARG_CONFIG_FILE: Final = "--config-file"
 # Ours: the URL of the agent on loopback, which fetches the model's files. The server waits until they are there, and
 # takes the folder that the agent names instead of ARG_MODEL's.
 ARG_WEIGHTS_AGENT: Final = "--weights-agent"
+# Ours: the model's class as its config.json names it, known before the file is there. The server uses its wait to look
+# at what the engine has for it.
+ARG_ARCHITECTURE: Final = "--architecture"
 
 # The agent's.
 ARG_ENGINE: Final = "--engine"  # the server's URL on loopback

@@ -9,6 +9,8 @@ What is used of vLLM is what its command `vllm serve` is made of, the only way i
 - `--middleware`, documented: our layers. They read three attributes of the application below them: `state.vllm_config`,
   `state.args` (how many requests run at once: no metric tells it) and `state.server` (to end, as vLLM's watchdog does).
 - The metric `vllm:num_requests_waiting`, documented.
+- `vllm.ModelRegistry`, documented, and of its entries `inspect_model_cls`, which is not, and is done without where a
+  version does not have it.
 - `vllm.logger.configure_logging_from_args`, which the command calls between its options and its checks; not declared
   public, and left out where a version does not have it.
 """
@@ -18,7 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Final, NoReturn
 
 from attrs import define, field
@@ -85,6 +87,20 @@ class Engine:
             [SUBCOMMAND, *model_first(chat_template.located(arguments))]
         )
         return found
+
+    def inspect(self, architecture: str) -> None:
+        """Have vLLM look at the class that it has for a model, which `serve` then finds in vLLM's cache.
+
+        vLLM does so in a process of its own that imports all of it again: ten seconds on two cores, of every start.
+        """
+        from vllm import ModelRegistry
+
+        registered = getattr(ModelRegistry, "models", {}).get(architecture)
+        inspect = getattr(registered, "inspect_model_cls", None)
+        if inspect is not None:
+            # What is wrong with the class, `serve` says in its own words.
+            with suppress(Exception):
+                inspect()
 
     def serve(self, arguments: Sequence[str]) -> None:
         """Serves until a signal comes or the engine dies. Raises InputError for a value that vLLM refuses."""

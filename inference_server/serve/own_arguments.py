@@ -16,7 +16,7 @@ KAITO_ADAPTERS: Final = "--kaito-adapters-dir"
 KAITO_DISABLE_RATE_LIMIT: Final = "--kaito-disable-rate-limit"
 KAITO_WITHOUT_EFFECT: Final = ("--kaito-max-probe-steps", "--kaito-kv-cache-cpu-memory-utilization")
 NAMES: Final = (
-    *(contract.ARG_CONFIG_FILE, contract.ARG_WEIGHTS_AGENT),
+    *(contract.ARG_CONFIG_FILE, contract.ARG_WEIGHTS_AGENT, contract.ARG_ARCHITECTURE),
     *(KAITO_CONFIG_FILE, KAITO_ADAPTERS, KAITO_DISABLE_RATE_LIMIT),
     *KAITO_WITHOUT_EFFECT,
 )
@@ -28,10 +28,12 @@ class OwnArguments:
     """What was given; `without_effect` are names that are accepted and do nothing.
 
     `weights_agent` is the URL of who brings the model's files; None where they are there, or the engine's to fetch.
+    `architecture` is the model's class, where that is known before the files are there.
     """
 
     config_file: str | None = None
     weights_agent: str | None = None
+    architecture: str | None = None
     adapters_folder: str | None = None
     disable_rate_limit: bool = False
     without_effect: tuple[str, ...] = ()
@@ -52,6 +54,7 @@ def split(words: Sequence[str]) -> tuple[OwnArguments, list[str]]:
     own = OwnArguments(
         config_file=values.get(contract.ARG_CONFIG_FILE, values.get(KAITO_CONFIG_FILE)) or None,
         weights_agent=values.get(contract.ARG_WEIGHTS_AGENT) or None,
+        architecture=values.get(contract.ARG_ARCHITECTURE) or None,
         adapters_folder=values.get(KAITO_ADAPTERS) or None,
         disable_rate_limit=_truth(values),
         without_effect=tuple(name for name in KAITO_WITHOUT_EFFECT if name in values),

@@ -59,6 +59,8 @@ def _serve(words: Sequence[str]) -> None:
     if own.weights_agent is not None:
         # Meanwhile the files came nearer. A misspelt option is told now, not after hours of download.
         argv.resolve(rest, config, engine.options, own=own)
+        if own.architecture is not None:
+            engine.inspect(own.architecture)
         folder = weights.Wait(ask=weights.loopback(own.weights_agent), tell=tell).folder()
         rest = weights.with_model(rest, folder)
         model_folder.check(

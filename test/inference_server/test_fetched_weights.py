@@ -78,6 +78,7 @@ class Pod:
             *(self.python, self.home / "engine", contract.ARG_MODEL, str(folder)),
             *(contract.ARG_SERVED_MODEL_NAME, "tiny-phi3"),
             *(contract.ARG_WEIGHTS_AGENT, f"http://127.0.0.1:{self.agent_port}"),
+            *(contract.ARG_ARCHITECTURE, "Phi3ForCausalLM"),
         )
 
     def report(self) -> dict[str, Any]:
@@ -242,11 +243,13 @@ def test_a_model_that_is_not_there_ends_the_engine_with_the_reason(
 
 
 def test_a_signal_ends_an_engine_that_waits(model: Path, pod: Callable[..., Pod]):
-    """SIGTERM while the files are on their way is a clean end."""
+    """SIGTERM while the files are on their way is a clean end; what it looked at meanwhile is in vLLM's own cache."""
     made = pod("hf://acme/tiny", hub="http://127.0.0.1:9")
     made.start_agent()
     made.start_engine()
     made.until(lambda: "waiting for the weights" in made.engine.tail(), START_LIMIT_S)
+    (looked_at,) = (made.home / "engine" / "cache" / "vllm" / "modelinfos").iterdir()
+    assert "Phi3ForCausalLM" in looked_at.read_text()
 
     assert made.engine.stop() == contract.EXIT_OK
     assert "stopped by SIGTERM" in made.engine.last_words()

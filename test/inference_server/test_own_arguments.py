@@ -15,6 +15,8 @@ def test_the_config_file_is_split_off():
     )
     assert own_arguments.split(["--config-file=/b"]) == (OwnArguments(config_file="/b"), [])
     assert own_arguments.split(["x"]) == (OwnArguments(), ["x"])
+    waiting = ["--weights-agent", "http://a", "--architecture", "A"]
+    assert own_arguments.split(waiting) == (OwnArguments(weights_agent="http://a", architecture="A"), [])
 
 
 def test_kaitos_arguments_are_understood():

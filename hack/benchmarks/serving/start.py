@@ -5,6 +5,7 @@ Measured is how much of a slow hub's time the engine's own start hides.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,15 +24,16 @@ LIMIT_S: Final = 300.0
 def measure(setting: Setting) -> dict[str, Any]:
     """Seconds until the weights are there, until the engine is ready beside them, and until ready when both begin."""
     python = setting.python
+    (architecture,) = json.loads((setting.model / "config.json").read_text())["architectures"]
     with slow_hub(setting.model) as hub:
         apart = setting.folder / "apart"
         with _agent(python, apart, hub.url) as agent:
             fetch_s = serving.until(lambda: _is_fetched(agent), LIMIT_S, agent)
-            start_s = _engine(python, apart, agent.port)
+            start_s = _engine(python, apart, agent.port, architecture)
         together = setting.folder / "together"
         began = time.monotonic()
         with _agent(python, together, hub.url) as agent:
-            both_s = _engine(python, together, agent.port, began)
+            both_s = _engine(python, together, agent.port, architecture, began)
     saved_s = fetch_s + start_s - both_s
     return {
         "download_s": DOWNLOAD_S,
@@ -68,11 +70,14 @@ def _agent(python: Path, home: Path, hub: str) -> Iterator[serving.Server]:
         agent.stop()
 
 
-def _engine(python: Path, home: Path, agent_port: int, began: float | None = None) -> float:
+def _engine(python: Path, home: Path, agent_port: int, architecture: str, began: float | None = None) -> float:
     """Seconds from `began`, or from now, until the engine answers."""
     began = time.monotonic() if began is None else began
     folder = home / "weights" / contract.weights_folder_name(SOURCE)
-    waiting = (contract.ARG_WEIGHTS_AGENT, f"http://127.0.0.1:{agent_port}")
+    waiting = (
+        *(contract.ARG_WEIGHTS_AGENT, f"http://127.0.0.1:{agent_port}"),
+        *(contract.ARG_ARCHITECTURE, architecture),
+    )
     started = serving.start(python, home / "engine", contract.ARG_MODEL, str(folder), *SETTINGS, *waiting)
     with serving.running(started):
         return time.monotonic() - began

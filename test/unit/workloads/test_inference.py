@@ -53,6 +53,7 @@ def test_the_server_starts_without_a_shell(workspace: MakeWorkspace, serve: Serv
 
     assert made["command"] == ["python3", "-m", "inference_server.serve"]
     assert made["args"] == [
+        "--architecture", "Phi3ForCausalLM",
         "--dtype", "bfloat16",
         "--gpu-memory-utilization", "0.84",
         "--max-model-len", "auto",

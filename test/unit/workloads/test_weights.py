@@ -65,6 +65,7 @@ def test_a_model_of_the_hub_is_fetched_beside_the_engine(workspace: MakeWorkspac
         f"/workspace/weights/{contract.weights_folder_name('hf://meta-llama/Llama-3.1-8B-Instruct')}"
     )
     assert value(engine, contract.ARG_WEIGHTS_AGENT) == "http://127.0.0.1:5001"
+    assert value(engine, contract.ARG_ARCHITECTURE) == "LlamaForCausalLM"
     assert mounted(engine)["/workspace/weights"]["readOnly"] is True
     assert "readOnly" not in mounted(agent)["/workspace/weights"]
     assert agent["securityContext"] == engine["securityContext"]
