@@ -114,6 +114,9 @@ ARG_CACHE: Final = "--cache"  # the folder that adapters are fetched to
 # Where the model's files come from: hf://NAME[@REVISION] or oci://NAME[:TAG][@DIGEST].
 ARG_WEIGHTS: Final = "--weights"
 ARG_WEIGHTS_DIRECTORY: Final = "--weights-directory"  # where they go: one folder for each source and revision
+# Where the agents of a model's pods are, with `{}` for their rank; ARG_NODE_COUNT says how many they are, ARG_NODE_RANK
+# which of them this one is. All of them take one revision.
+ARG_WEIGHTS_PEERS: Final = "--weights-peers"
 ARG_WEIGHTS_CODE: Final = "--weights-code"  # `true`: the model's own Python files as well
 ARG_WEIGHTS_FORMAT: Final = "--weights-format"  # hf or mistral, of which a repository may hold both
 ARG_SECRETS: Final = "--secrets"  # the folder that holds one folder for each mounted Secret

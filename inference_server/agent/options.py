@@ -12,6 +12,7 @@ from attrs import frozen
 from inference_server import contract
 from inference_server.agent.weights import WeightsOptions
 from inference_server.refusal import InputError
+from inference_server.weights.peers import Peers
 
 
 @frozen(kw_only=True)
@@ -55,6 +56,9 @@ def parse(words: Sequence[str]) -> Options:
     parser.add_argument(contract.ARG_WEIGHTS_CODE, choices=("true", "false"), default="false")
     parser.add_argument(contract.ARG_WEIGHTS_FORMAT, choices=("hf", "mistral"), default="hf")
     parser.add_argument(contract.ARG_PULL_SECRET, action="append", default=[], help="of the weights' registry")
+    parser.add_argument(contract.ARG_WEIGHTS_PEERS, default="", help="where the agents are, with {} for the rank")
+    parser.add_argument(contract.ARG_NODE_COUNT, type=int, default=1, help="how many pods hold the model")
+    parser.add_argument(contract.ARG_NODE_RANK, type=int, default=0, help="which of them this one is")
     found = parser.parse_args(list(words))
     return Options(
         engine=found.engine,
@@ -71,6 +75,13 @@ def parse(words: Sequence[str]) -> Options:
     )
 
 
+def _peers(found: argparse.Namespace) -> Peers:
+    if not found.weights_peers:
+        return Peers()
+    urls = tuple(found.weights_peers.replace("{}", str(rank)) for rank in range(found.nnodes))
+    return Peers(urls=urls, rank=found.node_rank)
+
+
 def _weights(found: argparse.Namespace) -> WeightsOptions | None:
     if not found.weights:
         return None
@@ -80,4 +91,5 @@ def _weights(found: argparse.Namespace) -> WeightsOptions | None:
         secrets=tuple(found.secrets / name for name in found.pull_secret),
         with_code=found.weights_code == "true",
         mistral=found.weights_format == "mistral",
+        peers=_peers(found),
     )

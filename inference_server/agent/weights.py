@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -16,6 +16,7 @@ from inference_server import contract
 from inference_server.files.clock import Clock, SystemClock
 from inference_server.weights.keeper import Keeper
 from inference_server.weights.origins import HubOrigin, RegistryOrigin, origin_of
+from inference_server.weights.peers import Peers
 from inference_server.weights.state import Phase, Standing, State
 from inference_server.weights.store import Store
 from inference_server.weights.wording import progress_text
@@ -25,13 +26,17 @@ SAY_EVERY_S = 15.0
 
 @frozen(kw_only=True)
 class WeightsOptions:
-    """What is to be brought: a URI, and where to. `secrets` are the folders of the Secrets that open its registry."""
+    """What is to be brought: a URI, and where to. `secrets` are the folders of the Secrets that open its registry.
+
+    `peers` are the agents of the model's other pods.
+    """
 
     source: str
     directory: Path
     secrets: tuple[Path, ...] = ()
     with_code: bool = False
     mistral: bool = False
+    peers: Peers = field(factory=Peers)
 
 
 def start(options: WeightsOptions, clock: Clock | None = None) -> Keeper:
@@ -46,6 +51,7 @@ def start(options: WeightsOptions, clock: Clock | None = None) -> Keeper:
             RegistryOrigin(secrets=options.secrets, clock=clock),
         ),
         clock=clock,
+        peers=options.peers,
     )
     threading.Thread(target=keeper.run, name="weights", daemon=True).start()
     threading.Thread(target=_say, args=(keeper.state, clock), name="weights-log", daemon=True).start()

@@ -14,6 +14,7 @@ from inference_server.files.clock import Clock
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.progress import Progress
 from inference_server.weights.model_folder import model_folder
+from inference_server.weights.peers import Peers
 from inference_server.weights.source import Source
 from inference_server.weights.state import Phase, State
 from inference_server.weights.store import Store
@@ -50,7 +51,7 @@ class Origin(Protocol):
 
 @frozen(kw_only=True)
 class _Held(Exception):  # noqa: N818 (no error: another pod is at it)
-    """Another pod of the node fetches the same."""
+    """Another pod is at it: one of the node fetches the same, or the model's first is to choose."""
 
 
 @define(kw_only=True)
@@ -61,6 +62,7 @@ class Keeper:
     store: Store
     origin: Callable[[Source], Origin]
     clock: Clock
+    peers: Peers = field(factory=Peers)
     state: State = field()
     _corrupt: int = field(init=False, default=0)
     _wait_s: float = field(init=False, default=FIRST_WAIT_S)
@@ -99,9 +101,19 @@ class Keeper:
         return True
 
     def _pinned(self, source: Source) -> Source:
-        """The source at the commit or digest it stands for now; where nobody can be asked, at the last that was had."""
+        """The source at the commit or digest that it stands for.
+
+        It is that of the model's other pods, where one of them has it, else what it stands for now; where nobody can
+        be asked, the last that was had.
+        """
         if source.is_pinned:
             return source
+        taken = self.peers.revision(self.wanted, source)
+        if taken is not None:
+            return source.pinned(taken)
+        if not self.peers.decides:
+            self.state.change(message="the first pod of the model has not said yet which revision it takes")
+            raise _Held
         try:
             return source.pinned(self.origin(source).resolve(source))
         except FetchError as error:

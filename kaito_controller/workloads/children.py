@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
+from inference_server import contract
 from kaito_controller.api import labels as keys
 from kaito_controller.api.workspace import WORKSPACES, Workspace
 from kaito_controller.kube.metadata import Object
@@ -16,6 +17,19 @@ HEADLESS_SUFFIX: Final = "-headless"
 def headless_name(workspace: Workspace) -> str:
     """The name of the Service that gives each pod its DNS name."""
     return workspace.metadata.name + HEADLESS_SUFFIX
+
+
+def pod_host(workspace: Workspace, rank: int | str) -> str:
+    """The name by which the pods of a Workspace find the one of a rank, ready or not; with `{}`, the pattern of all."""
+    return f"{workspace.metadata.name}-{rank}.{headless_name(workspace)}.{workspace.metadata.namespace}.svc"
+
+
+def rank_variable(node_count: int) -> list[dict[str, Any]]:
+    """The variable with a pod's own rank, for the one template of all; none where there is one pod."""
+    if node_count == 1:
+        return []
+    path = f"metadata.labels['{keys.POD_INDEX}']"
+    return [{"name": contract.ENV_POD_INDEX, "valueFrom": {"fieldRef": {"fieldPath": path}}}]
 
 
 def pod_labels(workspace: Workspace) -> dict[str, str]:

@@ -20,7 +20,7 @@ from kaito_controller.sizing.inference import InferencePlan
 from kaito_controller.workloads import adapters
 from kaito_controller.workloads.adapters import AdapterRoom
 from kaito_controller.workloads.agent import agent_container
-from kaito_controller.workloads.children import child_metadata, headless_name, pod_labels
+from kaito_controller.workloads.children import child_metadata, headless_name, pod_host, pod_labels, rank_variable
 from kaito_controller.workloads.probes import probes
 from kaito_controller.workloads.runtimes import transformers, vllm
 from kaito_controller.workloads.scheduling import affinity, tolerations
@@ -151,9 +151,10 @@ def _pod(
                 parameters,
                 arguments=[
                     *_weights_words(weights.fetch, options),
+                    *(_peers(workspace, plan) if weights.fetch is not None else ()),
                     *(adapters.arguments(workspace, preset, weights, room) if room is not None else ()),
                 ],
-                environment=_agent_environment(workspace, weights, room, options),
+                environment=[*_agent_environment(workspace, weights, room, options), *rank_variable(plan.node_count)],
                 mounts=_each_once([*storage.agent_mounts, *(adapters.mounts(room) if room is not None else ())]),
             )
         ]
@@ -184,6 +185,17 @@ def _weights_words(fetch: Fetch | None, options: PodOptions) -> list[str]:
     if options.mistral and fetch.uri.startswith(f"{Scheme.HUB}://"):
         words += [contract.ARG_WEIGHTS_FORMAT, "mistral"]
     return words
+
+
+def _peers(workspace: Workspace, plan: InferencePlan) -> list[str]:
+    """The agents of a model that spans nodes know each other, so that all of them bring the same revision."""
+    if plan.node_count == 1:
+        return []
+    return [
+        *(contract.ARG_WEIGHTS_PEERS, f"http://{pod_host(workspace, '{}')}:{contract.AGENT_PORT}"),
+        *(contract.ARG_NODE_COUNT, str(plan.node_count)),
+        *(contract.ARG_NODE_RANK, f"$({contract.ENV_POD_INDEX})"),
+    ]
 
 
 def _agent_environment(

@@ -13,7 +13,7 @@ from kaito_controller.catalog.model import EngineDevice, Preset, Runtime
 from kaito_controller.catalog.placeholders import fill
 from kaito_controller.sizing.inference import InferencePlan
 from kaito_controller.sizing.memory import GIB
-from kaito_controller.workloads.children import headless_name
+from kaito_controller.workloads.children import pod_host, rank_variable
 from kaito_controller.workloads.weights import weights_of
 
 _OFFLINE: Final = "HF_HUB_OFFLINE"
@@ -58,14 +58,13 @@ def arguments(
 
 
 def _node_flags(workspace: Workspace, plan: InferencePlan) -> dict[str, list[str]]:
-    leader = f"{workspace.metadata.name}-0.{headless_name(workspace)}.{workspace.metadata.namespace}.svc"
     return {
         contract.ARG_PIPELINE_PARALLEL_SIZE: [str(plan.pipeline_parallel)],
         contract.ARG_DISTRIBUTED_EXECUTOR_BACKEND: ["mp"],
         contract.ARG_NODE_COUNT: [str(plan.node_count)],
         # The kubelet replaces it: the one pod template serves every rank.
         contract.ARG_NODE_RANK: [f"$({contract.ENV_POD_INDEX})"],
-        contract.ARG_MASTER_ADDR: [leader],
+        contract.ARG_MASTER_ADDR: [pod_host(workspace, 0)],
         contract.ARG_MASTER_PORT: [str(contract.MASTER_PORT)],
     }
 
@@ -103,10 +102,7 @@ def environment(
     if plan.node_count > 1:
         env.append({"name": "VLLM_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     env.sort(key=lambda variable: str(variable["name"]))
-    if plan.node_count > 1:
-        path = f"metadata.labels['{keys.POD_INDEX}']"
-        env.insert(0, {"name": contract.ENV_POD_INDEX, "valueFrom": {"fieldRef": {"fieldPath": path}}})
-    return env
+    return [*rank_variable(plan.node_count), *env]
 
 
 def hub_token(secret: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from attrs import define, field
 from inference_server.files.errors import FetchError, Kind
 from inference_server.files.progress import Progress
 from inference_server.weights.keeper import Keeper, Origin
+from inference_server.weights.peers import Peers
 from inference_server.weights.source import Source
 from inference_server.weights.store import Store
 
@@ -102,7 +103,13 @@ def origin() -> ScriptedOrigin:
 def keeper(tmp_path: Path, clock: StillClock, origin: ScriptedOrigin) -> Callable[..., Keeper]:
     """Makes a keeper of a source, as a pod of its own on the node of `tmp_path`."""
 
-    def make(wanted: str = f"hf://org/model@{COMMIT}", of: Origin = origin) -> Keeper:
-        return Keeper(wanted=wanted, store=Store(tmp_path / "weights"), origin=lambda _: of, clock=clock)
+    def make(wanted: str = f"hf://org/model@{COMMIT}", of: Origin = origin, peers: Peers | None = None) -> Keeper:
+        return Keeper(
+            wanted=wanted,
+            store=Store(tmp_path / "weights"),
+            origin=lambda _: of,
+            clock=clock,
+            peers=peers or Peers(),
+        )
 
     return make

@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from inference_server import contract
+from inference_server.agent import options
 from kaito_controller.api import labels as keys
 from kaito_controller.api.weights_uri import Scheme, WeightsUri
 from kaito_controller.api.workspace import Workspace
@@ -69,6 +70,24 @@ def test_a_model_of_the_hub_is_fetched_beside_the_engine(workspace: MakeWorkspac
     assert mounted(engine)["/workspace/weights"]["readOnly"] is True
     assert "readOnly" not in mounted(agent)["/workspace/weights"]
     assert agent["securityContext"] == engine["securityContext"]
+
+
+def test_the_pods_of_a_model_that_spans_nodes_know_each_other(workspace: MakeWorkspace, serve: Serve):
+    """So that all bring one revision; the agent's own parser reads where they are."""
+    many = serve(workspace("llama-3.3-70b-instruct", resource={"instanceType": "Standard_NC24ads_A100_v4"}))
+    (agent,) = pod_of(many)["initContainers"]
+    rank = variables(agent)[contract.ENV_POD_INDEX]["fieldRef"]["fieldPath"]
+    found = options.parse([word.replace(f"$({contract.ENV_POD_INDEX})", "1") for word in agent["args"]])
+
+    assert rank == "metadata.labels['apps.kubernetes.io/pod-index']"
+    assert found.weights is not None
+    name, nodes = many["metadata"]["name"], many["spec"]["replicas"]
+    hosts = [f"{name}-{number}.{name}-headless.{many['metadata']['namespace']}.svc" for number in range(nodes)]
+    assert nodes > 1
+    assert found.weights.peers.urls == tuple(f"http://{host}:5001" for host in hosts)
+    assert found.weights.peers.rank == 1
+    alone = pod_of(serve(workspace()))["initContainers"][0]
+    assert contract.ARG_WEIGHTS_PEERS not in alone["args"]
 
 
 def test_an_image_is_pulled_with_its_own_secrets(workspace: MakeWorkspace, serve: Serve):

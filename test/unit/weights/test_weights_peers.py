@@ -1,0 +1,102 @@
+"""A model that spans nodes is one revision of it, whenever its pods come and whatever its hub does meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from inference_server.weights.keeper import LOCK_WAIT_S, Keeper
+from inference_server.weights.peers import Peers
+from inference_server.weights.source import Source
+from inference_server.weights.state import Phase
+from kaito_controller.testing.loopback import listening
+from kaito_controller.testing.threaded import threaded
+
+Make = Callable[..., Keeper]
+BRANCH = "hf://org/model"
+TAKEN = "a" * 40
+URLS = ("http://m-0", "http://m-1", "http://m-2")
+
+
+def peers(rank: int, told: Mapping[str, Mapping[str, Any]]) -> Peers:
+    """The other pods, of which those that are not there refuse the connection."""
+
+    def ask(url: str) -> Mapping[str, Any]:
+        if url not in told:
+            raise ConnectionRefusedError(url)
+        return told[url]
+
+    return Peers(urls=URLS, rank=rank, ask=ask)
+
+
+def serves(revision: str, source: str = BRANCH) -> dict[str, str]:
+    return {"state": "Ready", "source": source, "revision": revision}
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_pod_that_comes_back_takes_what_the_others_have(keeper: Make, rank: int):
+    """The branch has moved on meanwhile: half a model of another commit would answer nonsense."""
+    made = keeper(wanted=BRANCH, peers=peers(rank, {"http://m-1": serves(TAKEN)}))
+    made.run()
+
+    standing = made.state.standing()
+    assert (standing.phase, standing.revision) == (Phase.READY, TAKEN)
+
+
+def test_the_first_pod_chooses_when_no_other_has(keeper: Make, origin: Any):
+    """Others wait for it and have nothing to tell."""
+    made = keeper(wanted=BRANCH, peers=peers(0, {"http://m-1": {"state": "Fetching", "source": BRANCH}}))
+    made.run()
+
+    assert made.state.standing().revision == origin.commit
+
+
+def test_the_others_wait_for_the_first(keeper: Make, clock: Any):
+    """And say so; nobody is asked what the branch is meanwhile."""
+    told: dict[str, Mapping[str, Any]] = {}
+    made = keeper(wanted=BRANCH, peers=peers(1, told))
+    said = []
+
+    def later() -> None:
+        said.append(made.state.standing().message)
+        if len(said) == 3:
+            told["http://m-0"] = serves(TAKEN)
+
+    clock.on_sleep = later
+    made.run()
+
+    assert clock.sleeps == [LOCK_WAIT_S] * 3
+    assert set(said) == {"the first pod of the model has not said yet which revision it takes"}
+    assert made.state.standing().revision == TAKEN
+
+
+@pytest.mark.parametrize(
+    "told",
+    [serves(TAKEN, "hf://org/another"), serves("main"), serves(""), {"revision": 7}, {}],
+    ids=["of another model", "a branch", "nothing yet", "no text", "empty"],
+)
+def test_what_is_no_revision_of_this_model_is_not_taken(told: Mapping[str, Any]):
+    """Pods of the time before a change may still answer."""
+    assert peers(1, {"http://m-0": told}).revision(BRANCH, Source.parse(BRANCH)) is None
+
+
+def test_an_agent_s_report_is_read_over_the_network():
+    """As the agent answers it; another answer is as none."""
+    answers = iter(
+        [
+            web.json_response({"adapters": [], "weights": serves(TAKEN)}),
+            web.json_response([]),
+            web.Response(text="no JSON"),
+            web.Response(body=b"[" * 10**6),
+        ]
+    )
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return next(answers)
+
+    with threaded(listening(answer)) as url:
+        found = [Peers(urls=("", url)).revision(BRANCH, Source.parse(BRANCH)) for _ in range(4)]
+    assert found == [TAKEN, None, None, None]
