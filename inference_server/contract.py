@@ -167,6 +167,8 @@ WEIGHTS_FAILED: Final = "Failed"
 
 # Environment.
 ENV_HUB_ADDRESS: Final = "HF_ENDPOINT"
+ENV_HUB_HOME: Final = "HF_HOME"
+ENV_HUB_OFFLINE: Final = "HF_HUB_OFFLINE"
 ENV_HUB_TOKEN: Final = "HF_TOKEN"  # noqa: S105 (the name of a variable)
 ENV_POD_INDEX: Final = "POD_INDEX"
 

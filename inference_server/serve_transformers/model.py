@@ -11,8 +11,9 @@ from attrs import frozen
 from inference_server import contract
 from inference_server.files.clock import SystemClock
 from inference_server.files.errors import FetchError
+from inference_server.notice import tell
 from inference_server.refusal import InputError
-from inference_server.serve import model_folder
+from inference_server.serve import model_folder, weights
 from inference_server.serve_transformers.options import Options
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ def load(options: Options) -> Model:
 
 
 def _folder(options: Options) -> Path:
+    if options.weights_agent is not None:
+        # Meanwhile the files come nearer.
+        import transformers  # noqa: F401
+
+        folder = weights.Wait(ask=weights.loopback(options.weights_agent), tell=tell).folder()
+        model_folder.check(folder, None)
+        return Path(folder)
     model_folder.check(options.model, None)
     if options.model.startswith(("/", ".")):
         return Path(options.model)

@@ -24,7 +24,10 @@ MAX_PORT: Final = 65535
 
 @frozen(kw_only=True)
 class Options:
-    """What to serve and how. `max_model_len` counts tokens of prompt and answer; None is the model's own limit."""
+    """What to serve and how. `max_model_len` counts tokens of prompt and answer; None is the model's own limit.
+
+    `weights_agent` is the URL of who brings the model's files and says where they are; None where that is known.
+    """
 
     model: str
     served_names: tuple[str, ...]
@@ -35,6 +38,7 @@ class Options:
     revision: str | None
     download_dir: str | None
     chat_template: str | None
+    weights_agent: str | None
     trust_remote_code: bool
     max_waiting: int
 
@@ -58,6 +62,7 @@ def _parser() -> _Parser:
     parser.add_argument(contract.ARG_REVISION)
     parser.add_argument(contract.ARG_DOWNLOAD_DIR)
     parser.add_argument(contract.ARG_CHAT_TEMPLATE)
+    parser.add_argument(contract.ARG_WEIGHTS_AGENT)
     parser.add_argument(contract.ARG_TRUST_REMOTE_CODE, action="store_true")
     parser.add_argument(contract.ARG_CONFIG_FILE)
     parser.add_argument(contract.ARG_MAX_WAITING, type=_count, default=MAX_WAITING)
@@ -77,6 +82,8 @@ def read(words: Sequence[str]) -> Options:
         known = parser.parse_args([*words, *_words_of(config_file.read(Path(known.config_file)))])
     if not known.model:
         raise InputError(field=contract.ARG_MODEL, rule="a folder or the name of a model on the hub", found="nothing")
+    if known.revision and known.weights_agent:
+        tell("revision has no effect: the files are fetched as kaito.sh/weights says")
     return Options(
         model=known.model,
         served_names=tuple(known.served_model_name) or (known.model,),
@@ -87,6 +94,7 @@ def read(words: Sequence[str]) -> Options:
         revision=known.revision,
         download_dir=known.download_dir,
         chat_template=chat_template.path_of(known.chat_template) if known.chat_template else None,
+        weights_agent=known.weights_agent,
         trust_remote_code=known.trust_remote_code,
         max_waiting=known.max_waiting,
     )

@@ -157,3 +157,8 @@ class Runtime:
     tuning: RuntimeContainer | None = None
     engine_version: str | None = None
     sources: tuple[str, ...] = ()
+
+    @property
+    def loads_adapters(self) -> bool:
+        """Whether its engine takes adapters while it runs, from an agent beside it."""
+        return self.engine is EngineName.VLLM and self.agent is not None

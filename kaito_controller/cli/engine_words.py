@@ -30,7 +30,7 @@ def words_of_workspace(workspace: Workspace, preset: Preset, room: AdapterRoom |
     def words(candidate: Candidate, plan: InferencePlan) -> list[str]:
         parameters = {one.name: one.default or "" for one in candidate.runtime.parameters}
         words = vllm.arguments(workspace, preset, plan, candidate.runtime, parameters)
-        return [*words, *(room.engine_arguments if room is not None and candidate.runtime.agent is not None else ())]
+        return [*words, *(room.engine_arguments if room is not None and candidate.runtime.loads_adapters else ())]
 
     return words
 

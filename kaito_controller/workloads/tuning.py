@@ -32,7 +32,7 @@ BACKOFF_LIMIT: Final = 3
 TERMINATION_SECONDS: Final = 120
 
 # What trains has all files, and asks nobody.
-_OFFLINE: Final[Mapping[str, Any]] = {"name": "HF_HUB_OFFLINE", "value": "1"}
+_OFFLINE: Final[Mapping[str, Any]] = {"name": contract.ENV_HUB_OFFLINE, "value": "1"}
 _DATA_VOLUME: Final = "data-volume"
 _RESULTS_VOLUME: Final = "results-volume"
 

@@ -71,14 +71,14 @@ class Pod:
             port=self.agent_port,
         )
 
-    def start_engine(self) -> None:
+    def start_engine(self, *more: str, runtime_name: str = serving.RUNTIME) -> None:
         """As the engine's container: offline, and with a folder for a model that need not be there yet."""
         folder = self.home / "weights" / contract.weights_folder_name(self.source)
         self.started["engine"] = serving.start(
             *(self.python, self.home / "engine", contract.ARG_MODEL, str(folder)),
             *(contract.ARG_SERVED_MODEL_NAME, "tiny-phi3"),
-            *(contract.ARG_WEIGHTS_AGENT, f"http://127.0.0.1:{self.agent_port}"),
-            *(contract.ARG_ARCHITECTURE, "Phi3ForCausalLM"),
+            *(contract.ARG_WEIGHTS_AGENT, f"http://127.0.0.1:{self.agent_port}", *more),
+            runtime_name=runtime_name,
         )
 
     def report(self) -> dict[str, Any]:
@@ -160,6 +160,21 @@ def test_a_model_of_a_private_registry_is_served(
     assert {path.name for path in Path(report["folder"]).iterdir()} == {path.name for path in model.iterdir()}
     metrics = made.agent.ask(contract.METRICS_PATH)[1]
     assert f'kaito_weights_state{{state="{contract.WEIGHTS_READY}"}} 1.0' in metrics
+
+
+def test_transformers_serves_what_the_agent_brings(
+    registry: Registry, model: Path, tmp_path: Path, pod: Callable[..., Pod]
+):
+    """A registry it knows nothing of, and a Secret that only the agent sees."""
+    credentials = Credentials.of_folders([registry.mount(tmp_path / "secrets" / SECRET)])
+    reference = f"{registry.host}/models/plain:1"
+    pushed_artifact(model, reference, credentials)
+    made = pod(f"oci://{reference}")
+    made.start_engine(runtime_name="transformers-cpu-host")
+    made.start_agent()
+    made.engine.wait_until_healthy()
+
+    assert answer(made) == LESSON["answer"]
 
 
 def test_an_image_and_a_restart_without_the_registry(
@@ -246,7 +261,7 @@ def test_a_signal_ends_an_engine_that_waits(model: Path, pod: Callable[..., Pod]
     """SIGTERM while the files are on their way is a clean end; what it looked at meanwhile is in vLLM's own cache."""
     made = pod("hf://acme/tiny", hub="http://127.0.0.1:9")
     made.start_agent()
-    made.start_engine()
+    made.start_engine(contract.ARG_ARCHITECTURE, "Phi3ForCausalLM")
     made.until(lambda: "waiting for the weights" in made.engine.tail(), START_LIMIT_S)
     (looked_at,) = (made.home / "engine" / "cache" / "vllm" / "modelinfos").iterdir()
     assert "Phi3ForCausalLM" in looked_at.read_text()

@@ -113,8 +113,8 @@ def plan_serving(ground: Ground, snapshot: Snapshot) -> ServingPlan | Blocked:
     config = read_config(ground.workspace, snapshot.config)
     if isinstance(config, Blocked):
         return config
-    if ground.runtime.agent is None:
-        note = f"the runtime {ground.runtime.name} has no container that loads adapters"
+    if not ground.runtime.loads_adapters:
+        note = f"the runtime {ground.runtime.name} loads no adapters"
         return _plan(ground, config, None, note if adapters.specs(ground.workspace) else "")
     wanted = adapter_room.wanted_room(ground.workspace, config, snapshot)
     kept = adapter_room.kept_room(wanted, config, snapshot.stateful_set)

@@ -31,7 +31,8 @@ def arguments(
         contract.ARG_DTYPE: [plan.dtype],
         contract.ARG_MAX_MODEL_LEN: [str(plan.max_model_len)],
     }
-    flags |= {name: list(values) for name, values in weights.arguments.items()}
+    # transformers looks at no class before the files are there.
+    flags |= {name: list(values) for name, values in weights.arguments.items() if name != contract.ARG_ARCHITECTURE}
     if workspace.inference is not None and workspace.inference.config:
         flags[contract.ARG_CONFIG_FILE] = [contract.CONFIG_FILE]
     return [word for name, values in sorted(flags.items()) for word in (name, *values)]
@@ -48,7 +49,10 @@ def environment(
     values = dict(fill(runtime.environment, parameters))
     weights = weights_of(workspace, preset, runtime, parameters)
     if not weights.by_engine:
-        values["HF_HUB_OFFLINE"] = "1"
+        values[contract.ENV_HUB_OFFLINE] = "1"
+    if weights.fetch is not None:
+        # It lies where the server may not write; without it the cache's own folder counts.
+        values.pop(contract.ENV_HUB_HOME, None)
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
     token = hub_token(workspace.access_secret) if weights.by_engine else []
     return sorted([*env, *token], key=lambda variable: str(variable["name"]))

@@ -16,8 +16,6 @@ from kaito_controller.sizing.memory import GIB
 from kaito_controller.workloads.children import pod_host, rank_variable
 from kaito_controller.workloads.weights import weights_of
 
-_OFFLINE: Final = "HF_HUB_OFFLINE"
-_HUB_HOME: Final = "HF_HOME"
 # The other values of the annotation mean the engine's default.
 PERFORMANCE_MODES: Final = frozenset({"interactivity", "throughput"})
 
@@ -91,10 +89,10 @@ def environment(
     weights = weights_of(workspace, preset, runtime, parameters)
     if not weights.by_engine:
         # Every file of the model is there before the engine looks: a hub could only keep it waiting.
-        values[_OFFLINE] = "1"
+        values[contract.ENV_HUB_OFFLINE] = "1"
     if weights.fetch is not None:
         # It lies where the engine may not write; without it the cache's own folder counts.
-        values.pop(_HUB_HOME, None)
+        values.pop(contract.ENV_HUB_HOME, None)
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
     env += [dict(variable) for variable in weights.environment]
     if weights.by_engine:

@@ -42,7 +42,9 @@ def test_the_annotation_has_transformers_serve_from_the_same_image(plan):
     assert container["command"][-1] == contract.SERVE_TRANSFORMERS_MODULE
     assert container["image"] == "registry/inference@sha256:1"
     words = container["args"]
-    assert words[words.index(contract.ARG_MODEL) + 1] == "microsoft/Phi-4-mini-instruct"
+    uri = "hf://microsoft/Phi-4-mini-instruct"
+    assert words[words.index(contract.ARG_MODEL) + 1].endswith(f"/{contract.weights_folder_name(uri)}")
+    assert contract.ARG_WEIGHTS_AGENT in words
     assert words[words.index(contract.ARG_MAX_MODEL_LEN) + 1] == str(made.inference.max_model_len)
     assert contract.ARG_TENSOR_PARALLEL_SIZE not in words
     assert contract.ARG_TOOL_CALL_PARSER not in words
