@@ -21,6 +21,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from inference_server.files.errors import FetchError, Kind
+from inference_server.files.staging import place_of
 
 _SEALED: Final = ".sealed"
 _LOCKS: Final = ".locks"
@@ -123,12 +124,13 @@ class Store:
             os.close(self._uses.popitem()[1])
 
     def sweep(self, wanted_bytes: int, *, keep: str) -> int:
-        """Remove sealed folders that nobody uses, the longest unused first, until so many bytes are free; those freed.
+        """Remove what nobody uses, the longest unused first, until so many bytes are free; return those freed.
 
-        A folder that no agent ever sealed here is nobody's to remove.
+        That are models and what broken attempts left of one. A folder that no agent ever began here is nobody's to
+        remove.
         """
         freed = 0
-        for name in sorted(self._sealed(), key=self._last_use):
+        for name in sorted(self._begun(), key=self._last_use):
             if freed >= wanted_bytes:
                 break
             if name != keep:
@@ -139,8 +141,10 @@ class Store:
         """What the disk has left for this user."""
         return shutil.disk_usage(self.root).free
 
-    def _sealed(self) -> list[str]:
-        return [path.name for path in (self.root / _SEALED).iterdir() if not path.name.startswith(".")]
+    def _begun(self) -> set[str]:
+        """What agents fetched, or tried to: who begins takes a lock, who ends well seals."""
+        found = (path.name for part in (_LOCKS, _SEALED) for path in (self.root / part).iterdir())
+        return {name for name in found if not name.startswith(".")}
 
     def _last_use(self, name: str) -> int:
         try:
@@ -149,14 +153,16 @@ class Store:
             return 0
 
     def _removed(self, name: str) -> int:
-        record = self._record(name)
+        folders = (self.root / name, place_of(self.root / name))
         number = os.open(self.root / _IN_USE / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         try:
-            if record is None or not _locked(number, fcntl.LOCK_EX):
+            if not _locked(number, fcntl.LOCK_EX):
                 return 0
+            before = sum(sum(_sizes(folder).values()) for folder in folders)
             (self.root / _SEALED / name).unlink(missing_ok=True)
-            shutil.rmtree(self.root / name, ignore_errors=True)
-            return 0 if (self.root / name).exists() else sum(record["files"].values())
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+            return before - sum(sum(_sizes(folder).values()) for folder in folders)
         finally:
             os.close(number)
 

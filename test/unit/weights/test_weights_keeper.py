@@ -254,6 +254,27 @@ def test_models_that_nobody_uses_make_room(keeper: Make, origin: Any, tmp_path: 
     assert folder_of(tmp_path, f"hf://org/new@{COMMIT}").is_dir()
 
 
+def test_what_a_broken_attempt_left_on_the_node_filled_its_disk_for_good(tmp_path: Path):
+    """Its Workspace may be gone: it makes room as a model does, but not while somebody is at it."""
+    store = Store(tmp_path)
+    store.prepare()
+    broken, going_on = store.root / ".broken.fetching", store.root / ".going-on.fetching"
+    for name, place in (("broken", broken), ("going-on", going_on)):
+        with store.alone(name):
+            (place / "content").mkdir(parents=True)
+            (place / "content" / "model.safetensors.part").write_bytes(b"0123456789")
+    strangers = store.root / ".theirs.fetching"
+    strangers.mkdir()
+    other = Store(tmp_path)
+    other.use("going-on")
+
+    assert store.sweep(100, keep="wanted") == 10
+    assert (broken.exists(), going_on.exists(), strangers.exists()) == (False, True, True)
+    other.close()
+    assert store.sweep(100, keep="going-on") == 0
+    assert store.sweep(100, keep="wanted") == 10
+
+
 def test_a_folder_that_may_not_be_written_is_told(keeper: Make, clock: Any, tmp_path: Path):
     """A file where the folder should be stands for a volume of another user."""
     (tmp_path / "weights").write_text("")
