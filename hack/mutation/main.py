@@ -86,9 +86,12 @@ def survives(mutant: Mutant, folder: Path) -> str:
     target = folder / mutant.file
     target.write_text(broken(mutant, target.read_text()))
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
-    command += [f"--timeout={TEST_TIMEOUT_S}", f"--basetemp={folder / 'scratch'}"]
+    # By a thread: the usual signal raises wherever the test happens to be, and an event loop swallows that.
+    command += [f"--timeout={TEST_TIMEOUT_S}", "--timeout-method=thread", f"--basetemp={folder / 'scratch'}"]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"nothing learnt: {' '.join(mutant.tests)} took more than {TIMEOUT_S} s"
     if done.returncode == TESTS_FAILED or "Timeout" in done.stdout + done.stderr:
