@@ -104,11 +104,17 @@ def rules_of(name: str, tensor: int, stages: int, answer: dict[str, Any]) -> Cac
         limit=preset.token_limit,
     ).rules
     recurrent = answer["recurrentDtype"]
-    kernel = min(rules.kernel_block if answer["blockSize"] == rules.block_size else 32, answer["blockSize"])
+    is_other_kernel = answer["blockSize"] != rules.block_size
+    kernel = min(32 if is_other_kernel else rules.kernel_block, answer["blockSize"])
+    in_flight = rules.in_flight_tokens
+    if is_other_kernel:
+        # With AMX latent attention reads a prompt in parts; the plan, which knows no processor, counts on the whole.
+        in_flight = min(in_flight, answer["inFlightTokens"])
     return evolve(
         rules,
         block_size=answer["blockSize"],
         kernel_block=kernel,
+        in_flight_tokens=in_flight,
         recurrent_bytes=None if recurrent == "auto" else DTYPE_BYTES[recurrent],
     )
 
