@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from kaito_controller.providers.local import image_import, programs
+from kaito_controller.providers.local import files, image_import, programs
 from kaito_controller.providers.local.cluster import LocalCluster
 from kaito_controller.providers.local.machines import Machines
 from kaito_controller.testing.registry import USER, Registry
@@ -29,21 +33,33 @@ def push(cluster: LocalCluster, registry: Registry, archive: Path) -> str:
     socket = image_import.socket_of(running[0].process)
     name = name_in(archive)
     reference = f"{registry.host}/{name.rpartition('/')[2]}"
-    command: list[str | Path] = [
-        *("ctr", "--address", socket, "--namespace", image_import.NAMESPACE, "images", "push"),
-        *("--user", f"{USER}:{registry.password}", "--hosts-dir", cluster.registries_folder, reference, name),
-    ]
     try:
         image_import.load(archive, socket=socket)
-        done = subprocess.run(
-            command, timeout=_LIMIT_S, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            env={"PATH": programs.PATH},
-        )  # fmt: skip
+        with _hosts(cluster, registry) as hosts:
+            command: list[str | Path] = [
+                *("ctr", "--address", socket, "--namespace", image_import.NAMESPACE, "images", "push"),
+                *("--hosts-dir", hosts, reference, name),
+            ]
+            done = subprocess.run(
+                command, timeout=_LIMIT_S, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                env={"PATH": programs.PATH},
+            )  # fmt: skip
     except (image_import.ImageProblem, subprocess.SubprocessError, OSError) as error:
         raise Problem(f"image {archive} was not pushed: {error}") from error
     if done.returncode:
         raise Problem(f"image {archive} was not pushed: {done.stderr.strip()[-400:]}")
     return reference
+
+
+@contextmanager
+def _hosts(cluster: LocalCluster, registry: Registry) -> Iterator[Path]:
+    """What nodes know of the registry, and its password, which an argument would show to everybody."""
+    known = cluster.registries_folder / registry.host / "hosts.toml"
+    pair = base64.b64encode(f"{USER}:{registry.password}".encode()).decode()
+    header = f'[host."https://{registry.host}".header]\n  Authorization = "Basic {pair}"\n'
+    with tempfile.TemporaryDirectory(prefix="kaito-push-") as folder:
+        files.write(Path(folder) / registry.host / "hosts.toml", known.read_bytes() + header.encode())
+        yield Path(folder)
 
 
 def name_in(archive: Path) -> str:

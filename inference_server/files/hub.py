@@ -160,7 +160,10 @@ class _Download:
         with staged(folder, subject, keep=True) as stage:
             content = stage.content
             with disk.writing(subject):
-                disk.require_room(content, total.bytes_total - _bytes_in(content), subject)
+                there = _bytes_in(content)
+                # Before room is asked for, so that who is told may make some.
+                self.progress(there, total.bytes_total)
+                disk.require_room(content, total.bytes_total - there, subject)
             self._bring_all(files, commit, content, total)
             with disk.writing(subject):
                 _leave_only(content, {file.path for file in files})

@@ -54,6 +54,15 @@ def place_of(folder: Path) -> Path:
     return folder / ".fetching" if os.path.ismount(folder) else folder.with_name(f".{folder.name}.fetching")
 
 
+def leftovers_of(folder: Path) -> tuple[Path, Path]:
+    """What an attempt that was broken off may leave beside a folder."""
+    return place_of(folder), _aside_of(folder)
+
+
+def _aside_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.replaced")
+
+
 def files_of(folder: Path) -> tuple[str, ...]:
     """The files below a folder by their paths, with `/`, sorted."""
     return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
@@ -69,7 +78,7 @@ def _publish(content: Path, folder: Path) -> None:
 
 def _replace(new: Path, old: Path) -> None:
     """Put one in the place of the other, which may be a folder with something in it."""
-    aside = old.with_name(f".{old.name}.replaced")
+    aside = _aside_of(old)
     _remove(aside)
     if old.is_dir() and not old.is_symlink():
         old.rename(aside)

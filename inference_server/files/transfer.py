@@ -150,8 +150,9 @@ class _Transfer:
         self.total = int(length) if length.isascii() and length.isdigit() else self.wanted.size
         self.validator = _validator(response.headers)
         self._bound(self.total or 0)
-        disk.require_room(self.path.parent, self.total or 0, self.ask.subject)
+        # Before room is asked for, so that who is told may make some.
         self.progress(0, self.total)
+        disk.require_room(self.path.parent, self.total or 0, self.ask.subject)
 
     def _restart(self) -> None:
         self.file.seek(0)

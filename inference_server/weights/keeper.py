@@ -27,6 +27,10 @@ FAILED_WAIT_S: Final = 60.0
 # Bytes unlike their checksum may come from a cache or a cable between; a source that always gives them is broken.
 CORRUPT_ATTEMPTS: Final = 3
 LOCK_WAIT_S: Final = 1.0
+# A pod that does not answer may hold another revision; one on a dead node never answers.
+UNANSWERED_ATTEMPTS: Final = 30
+_UNDECIDED: Final = "the first pod of the model has not said yet which revision it takes"
+_UNANSWERED: Final = "another pod of the model does not say which revision it has"
 _TELL_EVERY_S: Final = 1.0
 # So little left that the node itself would be in trouble.
 SPARE_BYTES: Final = 512 * 2**20
@@ -64,6 +68,8 @@ class Keeper:
     clock: Clock
     peers: Peers = field(factory=Peers)
     state: State = field()
+    _taken: str = field(init=False, default="")
+    _unanswered: int = field(init=False, default=0)
     _corrupt: int = field(init=False, default=0)
     _wait_s: float = field(init=False, default=FIRST_WAIT_S)
     _told_at: float = field(init=False, default=float("-inf"))
@@ -108,11 +114,18 @@ class Keeper:
         """
         if source.is_pinned:
             return source
-        taken = self.peers.revision(self.wanted, source)
-        if taken is not None:
-            return source.pinned(taken)
+        if self._taken:
+            return source.pinned(self._taken)
+        told = self.peers.told(self.wanted, source)
+        if told.revision is not None:
+            self.state.change(message="")
+            return source.pinned(told.revision)
         if not self.peers.decides:
-            self.state.change(message="the first pod of the model has not said yet which revision it takes")
+            self.state.change(message=_UNDECIDED)
+            raise _Held
+        if not told.is_whole and self._unanswered < UNANSWERED_ATTEMPTS:
+            self._unanswered += 1
+            self.state.change(message=_UNANSWERED)
             raise _Held
         try:
             return source.pinned(self.origin(source).resolve(source))
@@ -128,6 +141,7 @@ class Keeper:
         self.state.change(phase=Phase.FETCHING, revision=source.revision, exit_code=None)
         # Before it is looked at, so that nobody sweeps it between.
         self.store.use(name)
+        self._taken = source.revision
         folder = self.store.finished(name)
         if folder is not None:
             self._ready(model_folder(folder, str(source)))
@@ -198,6 +212,8 @@ class Keeper:
         if not passes:
             code = _EXIT_CODES.get(error.kind, contract.EXIT_MODEL)
             self.state.change(phase=Phase.FAILED, message=error.message, exit_code=code)
+            # What it stands for next time may be better.
+            self._taken = ""
             return FAILED_WAIT_S
         wait = max(self._wait_s, min(error.retry_after_s or 0.0, LONGEST_WAIT_S))
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)

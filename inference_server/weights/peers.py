@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from inference_server import contract
 from inference_server.weights.source import Source
 
 _TIMEOUT_S: Final = 2.0
+_STANDS: Final = (contract.WEIGHTS_FETCHING, contract.WEIGHTS_READY)
 
 
 def report_of(url: str) -> Mapping[str, Any]:
@@ -33,6 +35,14 @@ def report_of(url: str) -> Mapping[str, Any]:
 
 
 @frozen(kw_only=True)
+class Told:
+    """What the other pods say: the revision that one of them has, and whether all that are there have answered."""
+
+    revision: str | None = None
+    is_whole: bool = True
+
+
+@frozen(kw_only=True)
 class Peers:
     """The agents of all pods of a model, by their URLs in the order of the ranks, and the rank of this one."""
 
@@ -45,18 +55,27 @@ class Peers:
         """Whether this pod chooses a revision when no other has one: the first does, and the others wait for it."""
         return self.rank == 0 or not self.urls
 
-    def revision(self, wanted: str, source: Source) -> str | None:
-        """The commit or digest that another pod has taken for the same URI; None while none has."""
+    def told(self, wanted: str, source: Source) -> Told:
+        """The commit or digest that another pod has taken for the same URI and has not failed with."""
+        is_whole = True
         for rank, url in enumerate(self.urls):
-            told = self._told(url) if rank != self.rank else {}
-            revision = str(told.get("revision", ""))
-            if told.get("source") == wanted and source.pinned(revision).is_pinned:
-                return revision
-        return None
+            found = self._report(url) if rank != self.rank else {}
+            if found is None:
+                is_whole = False
+                continue
+            revision, stands = str(found.get("revision", "")), found.get("state") in _STANDS
+            if stands and found.get("source") == wanted and source.pinned(revision).is_pinned:
+                return Told(revision=revision)
+        return Told(is_whole=is_whole)
 
-    def _told(self, url: str) -> Mapping[str, Any]:
+    def _report(self, url: str) -> Mapping[str, Any] | None:
+        """Empty for a pod that is not there; None for one that may be, and did not answer."""
         try:
             return self.ask(url)
-        except (OSError, ValueError, RecursionError, http.client.HTTPException):
-            # A pod that is not there yet, or no more, or something else in its place.
+        except (socket.gaierror, ConnectionRefusedError):
+            return {}
+        except OSError:
+            return None
+        except (ValueError, RecursionError, http.client.HTTPException):
+            # Something else in its place.
             return {}

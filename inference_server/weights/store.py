@@ -21,7 +21,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from inference_server.files.errors import FetchError, Kind
-from inference_server.files.staging import place_of
+from inference_server.files.staging import leftovers_of
 
 _SEALED: Final = ".sealed"
 _LOCKS: Final = ".locks"
@@ -109,7 +109,9 @@ class Store:
         path.write_text(text, encoding="utf-8")
 
     def use(self, name: str) -> None:
-        """Keep the folder from being swept for as long as this process lives."""
+        """Keep the folder from being swept for as long as this process lives, or uses another."""
+        for other in [one for one in self._uses if one != name]:
+            os.close(self._uses.pop(other))
         if name in self._uses:
             return
         path = self.root / _IN_USE / name
@@ -153,7 +155,7 @@ class Store:
             return 0
 
     def _removed(self, name: str) -> int:
-        folders = (self.root / name, place_of(self.root / name))
+        folders = (self.root / name, *leftovers_of(self.root / name))
         number = os.open(self.root / _IN_USE / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         try:
             if not _locked(number, fcntl.LOCK_EX):

@@ -90,7 +90,7 @@ class AioWeb:
             raise SourceError(Trouble.UNREACHABLE, f"{ask.what}: {rule}: try again later") from error
         except aiohttp.ClientConnectorCertificateError as error:
             remedy = "add its authority (SSL_CERT_FILE, or ca.crt in the pull Secret of a registry)"
-            found = f"the certificate of {host_of(ask.url)} is not trusted here: {remedy}"
+            found = f"the certificate of {error.host}:{error.port} is not trusted here: {remedy}"
             raise SourceError(Trouble.UNREACHABLE, f"{ask.what}: {found}") from error
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as error:
             found = "ended before it was complete"
@@ -123,7 +123,7 @@ class AioWeb:
             headers["Authorization"] = authorization
         if ask.span is not None:
             headers["Range"] = str(ask.span)
-        trusted = trusting(ask.authority) if ask.authority and origin(url) == origin(ask.url) else True
+        trusted = trusting(ask.authority) if ask.authority else True
         sent = self._session.get(
             URL(url, encoded=True),
             headers=headers,

@@ -34,7 +34,7 @@ class Ask:
         what: what is asked for, as messages call it.
         limit_bytes: the longest answer that is read; a longer one is an error before it is read.
         authorization: sent to the URL's own host only, never to where it redirects.
-        authority: certificates in PEM that are trusted of the URL's own host, beside the system's.
+        authority: certificates in PEM that are trusted beside the system's, of where it redirects to as well.
         span: the part that is wanted; None for all.
     """
 

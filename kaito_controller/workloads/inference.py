@@ -143,7 +143,9 @@ def _pod(
         _add_adapters(pod, room, adapters.volumes(workspace, room))
     if runtime.agent is not None and (room is not None or weights.fetch is not None):
         trusts = options.trusts_code or preset.engine_arguments.get("trust-remote-code") == "true"
-        mistral = options.mistral or preset.engine_arguments.get("load-format") == "mistral"
+        # Of both forms that a repository may hold, transformers reads its own.
+        wants_mistral = options.mistral or preset.engine_arguments.get("load-format") == "mistral"
+        mistral = runtime.engine is EngineName.VLLM and wants_mistral
         options = evolve(options, trusts_code=trusts, mistral=mistral)
         pod["initContainers"] = [
             agent_container(

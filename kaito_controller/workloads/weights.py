@@ -74,17 +74,25 @@ class Weights:
 def uri_of(workspace: Workspace, preset: Preset) -> WeightsUri | None:
     """What the Workspace says of where its model's files are; None when it says nothing and the model's hub has them.
 
-    The annotation counts before the switch of KAITO's, and both before an artifact that the preset's name is.
+    An annotation counts before an artifact that the preset's name is.
     """
+    asked = asked_uri(workspace)
+    if asked is not None:
+        return asked
+    if preset.model_id.startswith(f"{Scheme.REGISTRY}://"):
+        name = preset.model_id.removeprefix(f"{Scheme.REGISTRY}://").partition("@")[0]
+        return WeightsUri(scheme=Scheme.REGISTRY, rest=f"{name}@{preset.revision}" if preset.revision else name)
+    return None
+
+
+def asked_uri(workspace: Workspace) -> WeightsUri | None:
+    """What the annotation says, which counts before the switch of KAITO's, or that; None without them."""
     asked = workspace.metadata.annotations
     if keys.WEIGHTS in asked:
         return WeightsUri.parse(asked[keys.WEIGHTS])
     if asked.get(keys.USE_LOCAL_WEIGHTS) == "true" and workspace.preset is not None:
         folder = workspace.preset.name.lower().replace("/", "-").replace("\\", "-")
         return WeightsUri(scheme=Scheme.NODE, rest=f"{KAITO_FOLDER}/{folder}")
-    if preset.model_id.startswith(f"{Scheme.REGISTRY}://"):
-        name = preset.model_id.removeprefix(f"{Scheme.REGISTRY}://").partition("@")[0]
-        return WeightsUri(scheme=Scheme.REGISTRY, rest=f"{name}@{preset.revision}" if preset.revision else name)
     return None
 
 

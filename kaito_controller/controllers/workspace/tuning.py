@@ -12,6 +12,7 @@ from attrs import frozen
 
 from kaito_controller.api import labels as keys
 from kaito_controller.api.reasons import Reason
+from kaito_controller.api.weights_uri import WeightsUri
 from kaito_controller.api.workspace import TuningSpec
 from kaito_controller.catalog.model import RuntimeContainer
 from kaito_controller.controllers.workspace import weights_sources
@@ -30,6 +31,7 @@ from kaito_controller.sizing.misfit import DoesNotFit
 from kaito_controller.sizing.tuning import TuningSize
 from kaito_controller.sizing.tuning import plan_tuning as plan_size
 from kaito_controller.workloads import tuning
+from kaito_controller.workloads.weights import asked_uri
 
 
 @frozen(kw_only=True)
@@ -125,7 +127,7 @@ def plan_tuning(ground: Ground, spec: TuningSpec, snapshot: Snapshot) -> TuningP
     size = plan_size(ground.preset, ground.sku, runtime=ground.runtime, options=config.options)
     if isinstance(size, DoesNotFit):
         return blocked(size)
-    run = run_of(spec, config)
+    run = run_of(spec, config, asked_uri(ground.workspace))
     made = snapshot.job if snapshot.job is not None and _stands(snapshot.job, snapshot, run) else None
     return TuningPlan(
         workspace=ground.workspace,
@@ -144,12 +146,13 @@ def plan_tuning(ground: Ground, spec: TuningSpec, snapshot: Snapshot) -> TuningP
     )
 
 
-def run_of(spec: TuningSpec, config: TuningConfig) -> str:
-    """What tells one run from another: the tuning that is asked for and the text of its configuration.
+def run_of(spec: TuningSpec, config: TuningConfig, base: WeightsUri | None) -> str:
+    """What tells one run from another: the tuning that is asked for, its configuration, and where its model is from.
 
     Nothing else: a run of hours, or one that has ended, is not thrown away because the operator was upgraded.
     """
-    asked = json.dumps([serde.unstructure(spec), config.digest], sort_keys=True, separators=(",", ":"))
+    parts = [serde.unstructure(spec), config.digest, *([str(base)] if base is not None else [])]
+    asked = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(asked.encode()).hexdigest()[:16]
 
 

@@ -60,10 +60,11 @@ def _forbidden_folder(uri: WeightsUri, ground: Ground) -> Blocked | None:
     if uri.scheme is not Scheme.NODE or _is_allowed(uri.rest, ground.settings.weights_folders):
         return None
     allowed = ", ".join(ground.settings.weights_folders) or "none"
+    key = keys.WEIGHTS if keys.WEIGHTS in ground.workspace.metadata.annotations else keys.USE_LOCAL_WEIGHTS
     return Blocked(
         reason=Reason.INVALID_SPEC,
         message=(
-            f"metadata.annotations[{keys.WEIGHTS}]: of a node's folders only those below {allowed} are read, since "
+            f"metadata.annotations[{key}]: of a node's folders only those below {allowed} are read, since "
             f"others are not the Workspace's to see; found {uri.rest}. Put the model there, or have the operator "
             "started with --weights-node-folder."
         ),

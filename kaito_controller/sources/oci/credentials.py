@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, Final, Self
 
 from attrs import field, frozen
@@ -22,11 +23,23 @@ DOCKER_HUB_KEYS: Final = ("https://index.docker.io/v1/", "index.docker.io", "reg
 
 
 @frozen
+class Trust:
+    """Authorities, in PEM, and the hosts of registries that they are for, as in a docker config; none named, all."""
+
+    hosts: frozenset[str]
+    authority: str = field(repr=False)
+
+    def covers(self, registry: str) -> bool:
+        """Whether they are for a registry."""
+        return not self.hosts or any(_is(host, pattern) for host in _names(registry) for pattern in self.hosts)
+
+
+@frozen
 class Credentials:
-    """Basic credentials of registries, by host, and the authorities to trust of them, in PEM."""
+    """Basic credentials of registries, by host, and the authorities to trust of them."""
 
     _authorizations: Mapping[str, str] = field(factory=dict, repr=False)
-    _authorities: Mapping[str, str] = field(factory=dict, repr=False)
+    _trusts: tuple[Trust, ...] = ()
 
     @classmethod
     def parse(cls, raw: bytes, *, what: str = "docker config", authority: str = "") -> Self:
@@ -46,25 +59,36 @@ class Credentials:
             raise malformed(f"{what}: auths must be an object with an entry for each registry")
         found = ((_host(key), _authorization(entry, f"{what}: auths of a registry")) for key, entry in auths.items())
         opened = {host: authorization for host, authorization in found if authorization}
-        return cls(opened, {_host(key): authority for key in auths} if authority else {})
+        trust = Trust(frozenset(_host(key) for key in auths), authority)
+        return cls(opened, (trust,) if authority else ())
 
     def before(self, others: Self) -> Self:
-        """These, and of registries that they do not name those of others."""
-        authorities = {**others._authorities, **self._authorities}
-        return type(self)({**others._authorizations, **self._authorizations}, authorities)
+        """These, and of registries that they do not name those of others.
+
+        A login of others is not sent to whom only these vouch for.
+        """
+        theirs = {host: text for host, text in others._authorizations.items() if not self.authority(host)}
+        return type(self)({**theirs, **self._authorizations}, (*self._trusts, *others._trusts))
 
     def basic(self, registry: str) -> str:
         """The Authorization header for a registry; empty when it has no entry."""
-        return _of(registry, self._authorizations)
+        return next((self._authorizations[name] for name in _names(registry) if name in self._authorizations), "")
 
     def authority(self, registry: str) -> str:
         """The certificates to trust of a registry beside the system's, in PEM; empty when there are none."""
-        return _of(registry, self._authorities)
+        return "\n".join(dict.fromkeys(trust.authority for trust in self._trusts if trust.covers(registry)))
 
 
-def _of(registry: str, by_host: Mapping[str, str]) -> str:
-    keys = (registry, *DOCKER_HUB_KEYS) if registry == DOCKER_HUB else (registry,)
-    return next((by_host[_host(key)] for key in keys if _host(key) in by_host), "")
+def _names(registry: str) -> list[str]:
+    """What a docker config may call a registry."""
+    return [_host(key) for key in ((registry, *DOCKER_HUB_KEYS) if registry == DOCKER_HUB else (registry,))]
+
+
+def _is(host: str, pattern: str) -> bool:
+    """Whether a host is meant, as the kubelet reads it: `*` in a label stands for anything within that label."""
+    ours, theirs = host.split("."), pattern.split(".")
+    pairs = zip(ours, theirs, strict=False)
+    return len(ours) == len(theirs) and all(fnmatchcase(label, wanted) for label, wanted in pairs)
 
 
 def _host(key: str) -> str:

@@ -40,7 +40,8 @@ class Registry:
     @property
     def _endpoint(self) -> str:
         """Whoever brings certificates for a registry speaks TLS to it, on this machine too."""
-        return f"https://{self.reference.registry}" if self._authority else self.reference.endpoint
+        _, _, place = self.reference.endpoint.partition("://")
+        return f"https://{place}" if self._authority else self.reference.endpoint
 
     @property
     def _authority(self) -> str:

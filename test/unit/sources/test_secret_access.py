@@ -20,8 +20,11 @@ from kaito_controller.sources.http import AioWeb
 from kaito_controller.sources.hub import HubSettings
 from kaito_controller.sources.model_reader import ModelKey, ModelReader
 from kaito_controller.sources.oci.credentials import Credentials
+from kaito_controller.sources.oci.reference import OciReference
+from kaito_controller.sources.oci.registry import Registry
 from kaito_controller.sources.resolver import Failed, Found, Pending, Resolver
 from kaito_controller.sources.secret_access import ServiceAccount, TokenSecrets, permission, permission_objects
+from kaito_controller.sources.web import Answer, Ask
 from kaito_controller.testing.authority import Authority
 from kaito_controller.testing.loopback import listening
 from kaito_controller.testing.sources.checkpoints import TINY_BYTES, tiny_model
@@ -189,6 +192,51 @@ async def test_a_private_registry_is_trusted_by_the_certificate_in_its_secret():
         told["data"]["ca.crt"] = base64.b64encode(Authority.make("another").pem.encode()).decode()
         with pytest.raises(SourceError, match=r"not trusted here: add its authority \(.*ca\.crt in the pull Secret"):
             await ModelReader(web=http, secrets=secrets(told)).read(key)
+
+
+def test_a_login_of_the_operator_s_own_is_not_sent_to_whom_only_a_secret_vouches_for():
+    """Whoever writes the Secret could stand in for the registry."""
+    own = Credentials.parse(b'{"auths": {"r.example": {"auth": "b3duOng="}, "o.example": {"auth": "b3duOng="}}}')
+    of_secret = Credentials.parse(b'{"auths": {"r.example": {}}}', authority="PEM")
+    both = of_secret.before(own)
+
+    assert (both.basic("r.example"), both.authority("r.example")) == ("", "PEM")
+    assert (both.basic("o.example"), both.authority("o.example")) == ("Basic b3duOng=", "")
+
+
+def test_certificates_are_for_the_registries_that_the_agent_takes_them_for():
+    """All of them where a Secret names none, those of a pattern, and of two Secrets both."""
+    one, two, three = (
+        Credentials.parse(auths, authority=text)
+        for auths, text in (
+            (b'{"auths": {}}', "ALL"),
+            (b'{"auths": {"*.corp.example": {}}}', "CORP"),
+            (b'{"auths": {"https://index.docker.io/v1/": {}}}', "HUB"),
+        )
+    )
+    found = one.before(two).before(three)
+
+    assert found.authority("r.example") == "ALL"
+    assert found.authority("r.corp.example") == "ALL\nCORP"
+    assert found.authority("r.s.corp.example") == "ALL"
+    assert found.authority("docker.io") == "ALL\nHUB"
+
+
+async def test_docker_s_own_registry_is_asked_where_it_is():
+    """Not at the name that references have for it, also where a Secret brings certificates."""
+    asked: list[Ask] = []
+
+    class Nobody:
+        async def get(self, ask: Ask) -> Answer:
+            asked.append(ask)
+            return Answer(status=404, headers={})
+
+    credentials = Credentials.parse(b'{"auths": {"https://index.docker.io/v1/": {}}}', authority="PEM")
+    with pytest.raises(SourceError):
+        await Registry(Nobody(), OciReference.parse("docker.io/team/model:1"), credentials).manifest("1")
+    assert [(one.url, one.authority) for one in asked] == [
+        ("https://registry-1.docker.io/v2/team/model/manifests/1", "PEM")
+    ]
 
 
 async def test_a_certificate_that_is_none_is_told():

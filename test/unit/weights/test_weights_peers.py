@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from inference_server.weights.keeper import LOCK_WAIT_S, Keeper
-from inference_server.weights.peers import Peers
+from inference_server.weights.keeper import LOCK_WAIT_S, UNANSWERED_ATTEMPTS, Keeper
+from inference_server.weights.peers import Peers, Told
 from inference_server.weights.source import Source
 from inference_server.weights.state import Phase
 from kaito_controller.testing.loopback import listening
@@ -21,13 +21,14 @@ TAKEN = "a" * 40
 URLS = ("http://m-0", "http://m-1", "http://m-2")
 
 
-def peers(rank: int, told: Mapping[str, Mapping[str, Any]]) -> Peers:
+def peers(rank: int, told: Mapping[str, Mapping[str, Any] | Exception]) -> Peers:
     """The other pods, of which those that are not there refuse the connection."""
 
     def ask(url: str) -> Mapping[str, Any]:
-        if url not in told:
-            raise ConnectionRefusedError(url)
-        return told[url]
+        found = told.get(url, ConnectionRefusedError(url))
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     return Peers(urls=URLS, rank=rank, ask=ask)
 
@@ -56,7 +57,7 @@ def test_the_first_pod_chooses_when_no_other_has(keeper: Make, origin: Any):
 
 def test_the_others_wait_for_the_first(keeper: Make, clock: Any):
     """And say so; nobody is asked what the branch is meanwhile."""
-    told: dict[str, Mapping[str, Any]] = {}
+    told: dict[str, Mapping[str, Any] | Exception] = {}
     made = keeper(wanted=BRANCH, peers=peers(1, told))
     said = []
 
@@ -73,14 +74,54 @@ def test_the_others_wait_for_the_first(keeper: Make, clock: Any):
     assert made.state.standing().revision == TAKEN
 
 
+def test_the_first_pod_waits_for_one_that_does_not_answer(keeper: Make, clock: Any):
+    """It may hold a revision that the branch has left; on a dead node it never answers, so the wait ends."""
+    told: dict[str, Mapping[str, Any] | Exception] = {"http://m-1": TimeoutError()}
+    made = keeper(wanted=BRANCH, peers=peers(0, told))
+    clock.on_sleep = lambda: told.update({"http://m-1": serves(TAKEN)}) if len(clock.sleeps) == 2 else None
+    made.run()
+    assert (clock.sleeps, made.state.standing().revision) == ([LOCK_WAIT_S] * 2, TAKEN)
+
+    told["http://m-1"] = TimeoutError()
+    clock.sleeps, clock.on_sleep = [], lambda: None
+    alone = keeper(wanted=BRANCH, peers=peers(0, told))
+    alone.run()
+    assert clock.sleeps == [LOCK_WAIT_S] * UNANSWERED_ATTEMPTS
+    assert alone.state.standing().phase is Phase.READY
+
+
+def test_pods_recited_a_broken_revision_to_each_other_for_ever(keeper: Make, origin: Any, clock: Any):
+    """Both had failed with it; the tag has been pushed anew meanwhile."""
+    told: dict[str, Mapping[str, Any] | Exception] = {"http://m-1": serves(TAKEN)}
+    made = keeper(wanted=BRANCH, peers=peers(0, told))
+    good, origin.files = origin.files, {"config.json": b"{}"}
+
+    def push_anew() -> None:
+        origin.files = good
+        told["http://m-1"] = {**serves(TAKEN), "state": "Failed"}
+
+    clock.on_sleep = push_anew
+    made.run()
+
+    standing = made.state.standing()
+    assert (standing.phase, standing.revision) == (Phase.READY, origin.commit)
+
+
 @pytest.mark.parametrize(
     "told",
-    [serves(TAKEN, "hf://org/another"), serves("main"), serves(""), {"revision": 7}, {}],
-    ids=["of another model", "a branch", "nothing yet", "no text", "empty"],
+    [
+        serves(TAKEN, "hf://org/another"),
+        {**serves(TAKEN), "state": "Failed"},
+        serves("main"),
+        serves(""),
+        {"revision": 7},
+        {},
+    ],
+    ids=["of another model", "failed with", "a branch", "nothing yet", "no text", "empty"],
 )
 def test_what_is_no_revision_of_this_model_is_not_taken(told: Mapping[str, Any]):
     """Pods of the time before a change may still answer."""
-    assert peers(1, {"http://m-0": told}).revision(BRANCH, Source.parse(BRANCH)) is None
+    assert peers(1, {"http://m-0": told}).told(BRANCH, Source.parse(BRANCH)) == Told()
 
 
 def test_an_agent_s_report_is_read_over_the_network():
@@ -98,5 +139,5 @@ def test_an_agent_s_report_is_read_over_the_network():
         return next(answers)
 
     with threaded(listening(answer)) as url:
-        found = [Peers(urls=("", url)).revision(BRANCH, Source.parse(BRANCH)) for _ in range(4)]
+        found = [Peers(urls=("", url)).told(BRANCH, Source.parse(BRANCH)).revision for _ in range(4)]
     assert found == [TAKEN, None, None, None]

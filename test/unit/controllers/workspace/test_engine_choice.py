@@ -51,6 +51,18 @@ def test_the_annotation_has_transformers_serve_from_the_same_image(plan):
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
 
 
+def test_transformers_was_brought_the_form_of_mistral_s_that_only_vllm_reads(plan):
+    """The preset has vLLM load it; the agent fetches what the engine beside it reads."""
+
+    def agent_of(engine: str) -> list[str]:
+        made = plan(asking(engine, inference={"preset": {"name": "mistral-7b-instruct"}}))
+        (agent,) = made.stateful_set["spec"]["template"]["spec"]["initContainers"]
+        return list(agent["args"])
+
+    assert contract.ARG_WEIGHTS_FORMAT in agent_of("vllm")
+    assert contract.ARG_WEIGHTS_FORMAT not in agent_of("transformers")
+
+
 def test_the_agents_image_was_the_default_one_on_other_gpus(catalog, snapshot):
     """Which engine and which training such GPUs need is another matter; the agent is the same."""
     given = {

@@ -252,8 +252,10 @@ def test_a_run_is_told_apart_by_tuning_and_configuration_alone(catalog, settings
     newer = evolve(settings, runtime_parameters={"image": "registry.example.com/kaito:2"})
     other = tuning_workspace(tuning={"config": "mine", "input": {"urls": ["https://data.example.com/b"]}})
     annotated = tuning_workspace(tuning={"config": "mine"}, metadata={"annotations": {"a": "b"}})
+    moved = tuning_workspace(tuning={"config": "mine"}, metadata={"annotations": {keys.WEIGHTS: "pvc://models/phi"}})
     assert first == run(raw, "training_config: {}", newer) == run(annotated, "training_config: {}")
-    assert len({first, run(raw, "training_config: {LoraConfig: {r: 4}}"), run(other, "training_config: {}")}) == 3
+    changed = run(raw, "training_config: {LoraConfig: {r: 4}}")
+    assert len({first, changed, run(other, "training_config: {}"), run(moved, "training_config: {}")}) == 4
 
 
 def test_before_the_job(project):
