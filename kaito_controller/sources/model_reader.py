@@ -55,16 +55,24 @@ class ModelReader:
         if isinstance(reference, Path):
             rule = "must be on a hub or in a registry: the operator reads no folder of its own machine for a Workspace"
             raise SourceError(Trouble.UNSUPPORTED, f"{shown(key.reference)}: {rule}")
+        registries = Credentials()
         if isinstance(reference, OciReference):
             self._refuse_unknown(reference)
-        registries = self.registries
-        # The first that names a registry opens it; what the operator has itself comes last.
-        for name in reversed(key.pull_secrets):
-            registries = (await self.secrets.docker_config(key.namespace, name)).before(registries)
+            registries = await self._registries(key, reference)
         hub = self.hub
         if key.secret:
             hub = evolve(hub, token=await self.secrets.token(key.namespace, key.secret))
         return await Models(web=self.web, hub=hub, registries=registries).read(reference)
+
+    async def _registries(self, key: ModelKey, reference: OciReference) -> Credentials:
+        """What opens a registry: the first Secret that names it, and last what the operator has itself.
+
+        That is not sent to whom only a Secret vouches for: its author could stand in for the registry.
+        """
+        found = Credentials()
+        for name in key.pull_secrets:
+            found = found.before(await self.secrets.docker_config(key.namespace, name))
+        return found if found.authority(reference.registry) else found.before(self.registries)
 
     def _refuse_unknown(self, reference: OciReference) -> None:
         allowed = self.allowed_registries

@@ -63,12 +63,9 @@ class Credentials:
         return cls(opened, (trust,) if authority else ())
 
     def before(self, others: Self) -> Self:
-        """These, and of registries that they do not name those of others.
-
-        A login of others is not sent to whom only these vouch for.
-        """
-        theirs = {host: text for host, text in others._authorizations.items() if not self.authority(host)}
-        return type(self)({**theirs, **self._authorizations}, (*self._trusts, *others._trusts))
+        """These, and of registries that they do not name those of others."""
+        authorizations = {**others._authorizations, **self._authorizations}
+        return type(self)(authorizations, (*self._trusts, *others._trusts))
 
     def basic(self, registry: str) -> str:
         """The Authorization header for a registry; empty when it has no entry."""

@@ -194,14 +194,27 @@ async def test_a_private_registry_is_trusted_by_the_certificate_in_its_secret():
             await ModelReader(web=http, secrets=secrets(told)).read(key)
 
 
-def test_a_login_of_the_operator_s_own_is_not_sent_to_whom_only_a_secret_vouches_for():
+async def test_a_login_of_the_operator_s_own_is_not_sent_to_whom_only_a_secret_vouches_for():
     """Whoever writes the Secret could stand in for the registry."""
-    own = Credentials.parse(b'{"auths": {"r.example": {"auth": "b3duOng="}, "o.example": {"auth": "b3duOng="}}}')
-    of_secret = Credentials.parse(b'{"auths": {"r.example": {}}}', authority="PEM")
-    both = of_secret.before(own)
+    authority, registry = Authority.make(), FakeRegistry(user="own:own", scheme="Basic")
+    async with listening(registry.answer, authority.server_context()) as url, AioWeb() as http:
+        host = url.removeprefix("https://")
+        own = json.dumps({"auths": {host: {"username": "own", "password": "own"}}}).encode()
+        told = secret_of(json.dumps({"auths": {host: {}}}).encode(), ".dockerconfigjson")
+        told["data"]["ca.crt"] = base64.b64encode(authority.pem.encode()).decode()
+        reader = ModelReader(web=http, secrets=secrets(told), registries=Credentials.parse(own))
+        with pytest.raises(SourceError) as caught:
+            await reader.read(ModelKey(reference=f"oci://{host}/m:1", namespace="team", pull_secrets=("hub",)))
+    assert caught.value.trouble is Trouble.DENIED
+    assert {authorization for _, authorization, _ in registry.asked} == {""}
 
-    assert (both.basic("r.example"), both.authority("r.example")) == ("", "PEM")
-    assert (both.basic("o.example"), both.authority("o.example")) == ("Basic b3duOng=", "")
+
+def test_a_login_and_a_certificate_may_be_in_two_secrets():
+    """Whichever is named first."""
+    login = Credentials.parse(b'{"auths": {"r.example": {"auth": "b3duOng="}}}')
+    trust = Credentials.parse(b'{"auths": {"r.example": {}}}', authority="PEM")
+    for both in (login.before(trust), trust.before(login)):
+        assert (both.basic("r.example"), both.authority("r.example")) == ("Basic b3duOng=", "PEM")
 
 
 def test_certificates_are_for_the_registries_that_the_agent_takes_them_for():
