@@ -76,17 +76,19 @@ def show(result: dict[str, Any]) -> None:
     )
 
 
-def workspace(name: str) -> dict[str, Any]:
-    """The sample's Workspace under another name."""
+def workspace(
+    name: str, *, preset: str = "phi-4-mini-instruct", instance_type: str = "Standard_NC24ads_A100_v4"
+) -> dict[str, Any]:
+    """The sample's Workspace under another name, or one of another model on other nodes."""
     return {
         "apiVersion": "kaito.sh/v1beta1",
         "kind": "Workspace",
         "metadata": {"name": name, "namespace": "default"},
         "resource": {
-            "instanceType": "Standard_NC24ads_A100_v4",
+            "instanceType": instance_type,
             "labelSelector": {"matchLabels": {"apps": name}},
         },
-        "inference": {"preset": {"name": "phi-4-mini-instruct"}},
+        "inference": {"preset": {"name": preset}},
     }
 
 

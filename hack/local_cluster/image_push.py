@@ -17,12 +17,13 @@ from kaito_controller.providers.local.cluster import LocalCluster
 from kaito_controller.providers.local.machines import Machines
 from kaito_controller.testing.registry import USER, Registry
 from local_cluster.problem import Problem
+from local_cluster.registry import registry_of
 
 _LIMIT_S: Final = 600.0
 """Of an archive of 4 GiB on a disk that others use too."""
 
 
-def push(cluster: LocalCluster, registry: Registry, archive: Path) -> str:
+def push(cluster: LocalCluster, archive: Path) -> str:
     """Push by the containerd of the first node, which keeps the image too; return the reference in the registry.
 
     Raises `Problem`.
@@ -30,7 +31,7 @@ def push(cluster: LocalCluster, registry: Registry, archive: Path) -> str:
     running = [machine for machine in Machines(cluster=cluster).all() if machine.process is not None]
     if not running or running[0].process is None:
         raise Problem(f"the cluster {cluster.name!r} has no real nodes of ours: start some with hack/cluster up")
-    socket = image_import.socket_of(running[0].process)
+    socket, registry = image_import.socket_of(running[0].process), registry_of(cluster)
     name = name_in(archive)
     reference = f"{registry.host}/{name.rpartition('/')[2]}"
     try:

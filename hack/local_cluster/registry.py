@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kaito_controller.providers.local import files
 from kaito_controller.providers.local.addresses import AddressPlan
 from kaito_controller.providers.local.cluster import LocalCluster
@@ -23,8 +25,7 @@ def ensure(state: ClusterState) -> dict[str, str]:
     if document.get("adopted"):
         raise Problem(f"the cluster {state.name!r} is somebody else's, and this makes registries for its own alone")
     address = str(AddressPlan.of_document(document).host_address) if "bridge" in document else "127.0.0.1"
-    processes = ControlPlane(folder=state.folder).processes
-    registry = Registry(folder=state.folder / NAME, processes=processes, address=address)
+    registry = _at(state.folder, address)
     registry.start()
     secret = files.write_json(registry.folder / "secret.json", registry.secret(SECRET_NAME))
     mounted = registry.mount(registry.folder / "mounted")
@@ -33,6 +34,15 @@ def ensure(state: ClusterState) -> dict[str, str]:
     told = {"address": registry.host, "secret": str(secret), "mounted_secret": str(mounted)}
     state.write({**document, "registry": told})
     return told
+
+
+def registry_of(cluster: LocalCluster) -> Registry:
+    """The registry beside a cluster with real nodes, whether it runs or not."""
+    return _at(cluster.state_dir, str(cluster.plan.host_address))
+
+
+def _at(folder: Path, address: str) -> Registry:
+    return Registry(folder=folder / NAME, processes=ControlPlane(folder=folder).processes, address=address)
 
 
 def _trust(registry: Registry, cluster: LocalCluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from attrs import frozen
@@ -57,7 +58,7 @@ class TuningPod:
     hub: str = ""
     node_pins: Mapping[str, str] | None = None
 
-    @property
+    @cached_property
     def base(self) -> Weights:
         """The way that the base model's files come."""
         return base_of(self.workspace, self.preset, self.runtime, self.parameters)

@@ -108,7 +108,7 @@ def weights_of(workspace: Workspace, preset: Preset, runtime: Runtime, parameter
     if uri is None:
         return _of_runtime(preset, runtime, parameters)
     if uri.scheme.is_fetched:
-        return _by_agent(workspace, preset, uri) if runtime.agent is not None else _by_engine(uri)
+        return _by_agent(workspace, uri) if runtime.agent is not None else _by_engine(uri)
     if uri.scheme.is_streamed:
         return _streamed(workspace, uri)
     return _mounted(uri)
@@ -152,12 +152,9 @@ def _by_engine(uri: WeightsUri) -> Weights:
     return Weights(location=name, by_engine=True, arguments=arguments)
 
 
-def _by_agent(workspace: Workspace, preset: Preset, uri: WeightsUri) -> Weights:
-    waiting = {
-        contract.ARG_WEIGHTS_AGENT: (f"http://127.0.0.1:{contract.AGENT_PORT}",),
-        contract.ARG_ARCHITECTURE: (preset.architecture.name,),
-    }
-    return evolve(_fetched(workspace, uri), arguments=waiting)
+def _by_agent(workspace: Workspace, uri: WeightsUri) -> Weights:
+    waits = {contract.ARG_WEIGHTS_AGENT: (f"http://127.0.0.1:{contract.AGENT_PORT}",)}
+    return evolve(_fetched(workspace, uri), arguments=waits)
 
 
 def _fetched(workspace: Workspace, uri: WeightsUri) -> Weights:

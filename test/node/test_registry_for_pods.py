@@ -11,9 +11,7 @@ from local_cluster.image_push import push
 from inference_server.files.oci import image
 from inference_server.files.oci.credentials import Credentials
 from kaito_controller.testing.eventually import eventually
-from kaito_controller.testing.processes import Processes
 from kaito_controller.testing.real_cluster import RealCluster, hack_cluster
-from kaito_controller.testing.registry import Registry
 
 ASK = """
 import json, ssl, sys, urllib.request
@@ -91,9 +89,7 @@ def test_a_node_pulls_an_image_from_the_registry_with_the_secret_alone(cluster: 
     state = cluster.folder.parents[1]
     hack_cluster(state, "registry", "--name", cluster.folder.name)
     told = json.loads(cluster.document.read_text())["registry"]
-    processes, address = Processes(cluster.folder), str(cluster.local.plan.host_address)
-    registry = Registry(folder=cluster.folder / "registry", processes=processes, address=address)
-    image = push(cluster.local, registry, cluster.folder / "images" / "pause-1.tar")
+    image = push(cluster.local, cluster.folder / "images" / "pause-1.tar")
     cluster.kubectl("apply", f"--filename={told['secret']}")
     cluster.apply(pulling("stranger", image, []), pulling("guest", image, [{"name": "registry"}]))
     cluster.kubectl("wait", "--for=condition=Ready", "pod/guest", "--timeout=120s")

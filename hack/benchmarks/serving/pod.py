@@ -28,11 +28,10 @@ from benchmarks.serving.slow_hub import DOWNLOAD_S, SlowHub, slow_hub
 from benchmarks.serving.slow_hub import NAME as MODEL
 from benchmarks.simulated_cluster import running
 from benchmarks.timeline import WATCHES_START_S, Watching
+from benchmarks.workspace import READY, SUCCEEDED, workspace
 from inference_server import contract
 from kaito_controller.providers.local.addresses import ALL_PLANS
 from kaito_controller.providers.local.cluster import LocalCluster
-from kaito_controller.testing.processes import Processes
-from kaito_controller.testing.registry import NAME, Registry
 
 CLUSTER: Final = "bench"
 WORKSPACE: Final = "bench"
@@ -40,8 +39,6 @@ UP_LIMIT_S: Final = 600.0
 READY_LIMIT_S: Final = 1200.0
 BASE: Final = "base-"
 
-READY: Final = '{.status.conditions[?(@.type=="Ready")].status}'
-SUCCEEDED: Final = '{.status.conditions[?(@.type=="WorkspaceSucceeded")].status}'
 AGENT_SINCE: Final = "{.status.initContainerStatuses[0].state.running.startedAt}"
 ENGINE_SINCE: Final = "{.status.containerStatuses[0].state.running.startedAt}"
 EVENT: Final = ("{.reason}", "{.involvedObject.name}", "{.involvedObject.fieldPath}")
@@ -53,7 +50,6 @@ class Cluster:
 
     local: LocalCluster
     kubectl: Kubectl
-    registry: Registry
 
 
 def measure(setting: Setting) -> dict[str, Any]:
@@ -63,7 +59,7 @@ def measure(setting: Setting) -> dict[str, Any]:
         "image": printed_path("hack/images", "build", "inference-cpu"),
     }
     with _cluster(setting.folder) as cluster:
-        images = {parameter: push(cluster.local, cluster.registry, archive) for parameter, archive in archives.items()}
+        images = {parameter: push(cluster.local, archive) for parameter, archive in archives.items()}
         with (
             slow_hub(setting.model, str(cluster.local.plan.host_address)) as hub,
             running(_operator(cluster, images, hub)),
@@ -105,10 +101,7 @@ def _running_in(folder: Path) -> Cluster:
     kubectl.run("apply", "-f", document["registry"]["secret"])
     account = {"imagePullSecrets": [{"name": registry_of.SECRET_NAME}]}
     kubectl.run("patch", "serviceaccount", "default", "--patch", json.dumps(account))
-    processes, address = Processes(folder), str(local.plan.host_address)
-    return Cluster(
-        local=local, kubectl=kubectl, registry=Registry(folder=folder / NAME, processes=processes, address=address)
-    )
+    return Cluster(local=local, kubectl=kubectl)
 
 
 def _operator(cluster: Cluster, images: Mapping[str, str], hub: SlowHub) -> Operator:
@@ -130,19 +123,6 @@ def _operator(cluster: Cluster, images: Mapping[str, str], hub: SlowHub) -> Oper
     return Operator(state=state, kubectl=cluster.kubectl, python=python, arguments=arguments, environment=environment)
 
 
-def _workspace() -> dict[str, Any]:
-    return {
-        "apiVersion": "kaito.sh/v1beta1",
-        "kind": "Workspace",
-        "metadata": {"name": WORKSPACE, "namespace": "default"},
-        "resource": {
-            "instanceType": "Standard_NC6s_v3",
-            "labelSelector": {"matchLabels": {"apps": WORKSPACE}},
-        },
-        "inference": {"preset": {"name": MODEL}},
-    }
-
-
 def _watched(kubectl: Kubectl, hub: SlowHub) -> dict[str, Any]:
     """When what was first seen, in seconds after the apply."""
     with (
@@ -153,7 +133,8 @@ def _watched(kubectl: Kubectl, hub: SlowHub) -> dict[str, Any]:
     ):
         time.sleep(WATCHES_START_S)
         began = time.monotonic()
-        kubectl.run("apply", "-f", "-", stdin=json.dumps(_workspace()))
+        asked = workspace(WORKSPACE, preset=MODEL, instance_type="Standard_NC6s_v3")
+        kubectl.run("apply", "-f", "-", stdin=json.dumps(asked))
         ready = workspaces.first(lambda seen: seen.columns == ("True",), "a READY Workspace", READY_LIMIT_S)
         of_pod = [line for line in pods.seen if line.name == f"{WORKSPACE}-0"]
         pulls = {

@@ -31,8 +31,7 @@ def arguments(
         contract.ARG_DTYPE: [plan.dtype],
         contract.ARG_MAX_MODEL_LEN: [str(plan.max_model_len)],
     }
-    # transformers looks at no class before the files are there.
-    flags |= {name: list(values) for name, values in weights.arguments.items() if name != contract.ARG_ARCHITECTURE}
+    flags |= {name: list(values) for name, values in weights.arguments.items()}
     if workspace.inference is not None and workspace.inference.config:
         flags[contract.ARG_CONFIG_FILE] = [contract.CONFIG_FILE]
     return [word for name, values in sorted(flags.items()) for word in (name, *values)]

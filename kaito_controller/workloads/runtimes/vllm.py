@@ -38,6 +38,8 @@ def arguments(
         ],
     }
     flags |= {name: list(values) for name, values in weights.arguments.items()}
+    if weights.fetch is not None:
+        flags[contract.ARG_ARCHITECTURE] = [preset.architecture.name]
     if runtime.accelerator.device is EngineDevice.CUDA:
         flags |= {
             contract.ARG_GPU_MEMORY_UTILIZATION: [f"{plan.gpu_memory_utilization:g}"],
